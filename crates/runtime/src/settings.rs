@@ -1,0 +1,1 @@
+//! Owns the settings that all connectors share: subscription, filter, transform, order, batches, resilience, checkpoint.
