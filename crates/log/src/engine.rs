@@ -16,7 +16,7 @@ use std::sync::Arc;
 use fjall::config::CompressionPolicy;
 use fjall::{
     CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch,
-    PersistMode,
+    PersistMode, Readable,
 };
 use forebay_store::ReadError;
 
@@ -150,12 +150,14 @@ impl Engine {
 
     /// The stored blocks from the one that holds this position on; nothing is unpacked yet.
     pub(crate) fn blocks_from(&self, position: u64) -> Result<StoredBlocks, ReadError> {
-        let before = self.blocks.range(..=position.to_be_bytes()).next_back();
+        // One snapshot for both looks: packing may otherwise move the beginning in between.
+        let snapshot = self.database.snapshot();
+        let before = snapshot.range(&self.blocks, ..=position.to_be_bytes()).next_back();
         let first = match before {
             Some(guard) => block_key(&guard.key().map_err(engine_error)?)?,
             None => position,
         };
-        Ok(StoredBlocks { blocks: self.blocks.range(first.to_be_bytes()..) })
+        Ok(StoredBlocks { blocks: snapshot.range(&self.blocks, first.to_be_bytes()..) })
     }
 
     /// The last event of a stream at or below this position of the log.

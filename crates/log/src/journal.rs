@@ -5,7 +5,8 @@
 //! here the end is cut only if no whole batch follows it, and refused otherwise.
 //!
 //! The journal's format is the engine's (version 3): a batch is a start mark with the number of its items, the items, and
-//! an end mark with an XXH3 checksum over the items and a trailer.
+//! an end mark with an XXH3 checksum over the items and a trailer. The start mark also carries a sequence number, which
+//! the checksum does not cover; it must rise from batch to batch, and not by much.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -20,6 +21,8 @@ const TAG_END: u8 = 3;
 const TAG_CLEAR: u8 = 4;
 const ITEM_HEADER: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
 const COMPRESSION_NONE: u8 = 0;
+/// Sequence numbers of batches that follow each other are less than this apart.
+const SEQUENCE_GAP_MAX: u64 = 1 << 24;
 
 /// What the journal holds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +52,10 @@ pub(crate) fn survey(directory: &Path) -> Result<JournalSurvey, JournalFault> {
     let files = journal_files(directory).map_err(|error| JournalFault::Io(directory.to_owned(), error))?;
     let mut survey = JournalSurvey::default();
     let last = files.len().saturating_sub(1);
+    let mut sequence = None;
     for (number, file) in files.iter().enumerate() {
         let content = fs::read(file).map_err(|error| JournalFault::Io(file.clone(), error))?;
-        let end = whole_batches_end(&content);
+        let end = whole_batches_end(&content, &mut sequence);
         let tail = content.get(end..).unwrap_or_default();
         survey.replayed_bytes += end as u64;
         let torn = tail.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -90,11 +94,17 @@ fn cut(file: &Path, len: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Where the whole batches from the beginning end.
-fn whole_batches_end(content: &[u8]) -> usize {
+/// Where the whole batches from the beginning end; takes and leaves the last sequence number.
+fn whole_batches_end(content: &[u8], sequence: &mut Option<u64>) -> usize {
     let mut end = 0;
-    while let Some(len) = content.get(end..).and_then(batch_len) {
-        end += len;
+    while let Some(batch) = content.get(end..).and_then(read_batch) {
+        let follows =
+            sequence.is_none_or(|before| batch.sequence > before && batch.sequence - before < SEQUENCE_GAP_MAX);
+        if !follows {
+            break;
+        }
+        *sequence = Some(batch.sequence);
+        end += batch.len;
     }
     end
 }
@@ -104,17 +114,22 @@ fn holds_whole_batch(tail: &[u8]) -> bool {
     tail.windows(TRAILER.len())
         .enumerate()
         .filter(|(_, window)| *window == TRAILER)
-        .any(|(at, _)| tail.get(at + TRAILER.len()..).and_then(batch_len).is_some())
+        .any(|(at, _)| tail.get(at + TRAILER.len()..).and_then(read_batch).is_some())
 }
 
-/// Length of the whole and valid batch at the beginning of these bytes, if there is one.
-fn batch_len(bytes: &[u8]) -> Option<usize> {
+struct Batch {
+    sequence: u64,
+    len: usize,
+}
+
+/// The whole and valid batch at the beginning of these bytes, if there is one.
+fn read_batch(bytes: &[u8]) -> Option<Batch> {
     let mut input = Input { bytes, at: 0 };
     if input.take::<1>()? != [TAG_START] {
         return None;
     }
     let items = u32::from_le_bytes(input.take()?);
-    let _sequence: [u8; 8] = input.take()?;
+    let sequence = u64::from_le_bytes(input.take()?);
     let mut checksum = Xxh3::default();
     for _ in 0..items {
         let item = input.item()?;
@@ -123,7 +138,7 @@ fn batch_len(bytes: &[u8]) -> Option<usize> {
     let end = input.take::<1>()?;
     let expected = u64::from_le_bytes(input.take()?);
     let whole = end == [TAG_END] && expected == checksum.digest() && input.take()? == TRAILER;
-    whole.then_some(input.at)
+    whole.then_some(Batch { sequence, len: input.at })
 }
 
 struct Input<'a> {

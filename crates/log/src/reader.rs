@@ -104,22 +104,12 @@ pub(crate) fn scan_forward(shared: &Shared, scan: &Scan<'_>) -> Result<Scanned, 
     shared.with_engine(|engine| {
         let mut page = Scanned::new(scan.from, scan.limit);
         let mut blocks = engine.blocks_from(scan.from)?;
-        loop {
-            let block = match blocks.next_block()?.filter(|block| block.holds(page.next)) {
-                Some(block) => block,
-                // Packing may have moved the beginning between the two looks into the engine.
-                None if page.next == scan.from => {
-                    let block = shared.block_holding(engine, page.next)?;
-                    blocks = engine.blocks_from(block.last() + 1)?;
-                    block
-                }
-                None => return Err(damaged(page.next, "no block holds this position".to_owned())),
-            };
+        while let Some(block) = blocks.next_block()? {
             if page.take_block(&block, scan)? {
-                break;
+                return Ok(page);
             }
         }
-        Ok(page)
+        Err(damaged(page.next, "no block holds this position".to_owned()))
     })
 }
 
