@@ -6,3 +6,4 @@ mod recovery;
 mod faults;
 mod packing;
 mod offline;
+mod model;
