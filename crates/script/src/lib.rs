@@ -10,7 +10,8 @@
 
 pub mod limits;
 pub mod jsonpath;
+pub mod javascript;
 
-
+pub use javascript::{FailureKind, ScriptError, Transform, TransformFailure, Transformed, headers_of, validate};
 pub use jsonpath::{JsonPath, JsonPathError, TooManyNodes};
 pub use limits::Limits;

@@ -452,14 +452,14 @@ fn naive_slice(elements: &[Value], start: Option<i64>, end: Option<i64>, step: i
         let mut at = normal(start.unwrap_or(0)).max(0).min(length);
         let upper = normal(end.unwrap_or(length)).max(0).min(length);
         while at < upper {
-            selected.push(elements[at as usize].clone());
+            selected.push(elements[usize::try_from(at).unwrap()].clone());
             at += step;
         }
     } else if step < 0 {
         let mut at = normal(start.unwrap_or(length - 1)).max(-1).min(length - 1);
         let lower = normal(end.unwrap_or(-length - 1)).max(-1).min(length - 1);
         while at > lower {
-            selected.push(elements[at as usize].clone());
+            selected.push(elements[usize::try_from(at).unwrap()].clone());
             at += step;
         }
     }
