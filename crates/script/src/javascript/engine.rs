@@ -101,11 +101,11 @@ impl Engine {
         runtime.set_interrupt_handler(Some(Box::new(move || asked.must_stop())));
         runtime.set_memory_limit(limits.memory_bytes);
         watch.arm(Instant::now() + limits.load_time);
-        let transform = context.with(|ctx| {
-            let loaded = load_script(&ctx, source, &prelude);
+        // Whatever refers to the runtime is gone before it, also when this fails: the engine aborts the process otherwise.
+        let functions = context.with(|ctx| {
+            let loaded = load_script(&ctx, source, prelude);
             loaded.map_err(|failure| failure.into_script_error(&ctx, &watch, limits))
         })?;
-        let functions = Functions { make: prelude.make, transform };
         let engine = Self { functions, context, runtime, watch, limits };
         if engine.runtime.is_job_pending() { Err(ScriptError::Asynchronous) } else { Ok(engine) }
     }
@@ -184,7 +184,7 @@ impl From<Error> for LoadFailure {
     }
 }
 
-fn load_script(ctx: &Ctx<'_>, source: &str, prelude: &Prelude) -> Result<Persistent<Function<'static>>, LoadFailure> {
+fn load_script(ctx: &Ctx<'_>, source: &str, prelude: Prelude) -> Result<Functions, LoadFailure> {
     let mut options = EvalOptions::default();
     options.strict = true;
     options.filename = Some(SCRIPT_NAME.to_owned());
@@ -194,12 +194,12 @@ fn load_script(ctx: &Ctx<'_>, source: &str, prelude: &Prelude) -> Result<Persist
     if found.is_undefined() {
         return Err(LoadFailure::Script(ScriptError::Missing));
     }
-    let kind: String = prelude.kind_of.clone().restore(ctx)?.call((found.clone(),))?;
+    let kind: String = prelude.kind_of.restore(ctx)?.call((found.clone(),))?;
     let Some(transform) = found.into_function().filter(|_| kind.is_empty()) else {
         return Err(LoadFailure::Script(ScriptError::WrongKind { found: kind }));
     };
-    let () = prelude.close.clone().restore(ctx)?.call(())?;
-    Ok(Persistent::save(ctx, transform))
+    let () = prelude.close.restore(ctx)?.call(())?;
+    Ok(Functions { make: prelude.make, transform: Persistent::save(ctx, transform) })
 }
 
 impl LoadFailure {
@@ -470,8 +470,9 @@ impl<'js> Call<'_, 'js> {
         };
         let mut headers = Headers::new();
         let mut bytes = 0;
-        for name in object.own_keys::<String>(Filter::new().string().enum_only()) {
-            let name = name.map_err(|error| self.failed(error))?;
+        // Names are taken as the engine's texts and checked: its own way to Rust's texts lets half surrogates through.
+        for name in object.own_keys::<rquickjs::String<'js>>(Filter::new().string().enum_only()) {
+            let name = name.and_then(|name| name.to_string()).map_err(|error| self.failed(error))?;
             let value: Value<'js> = object.get(name.as_str()).map_err(|error| self.failed(error))?;
             let Some(value) = self.header(&name, value)? else { continue };
             bytes += name.len() + value.len();
