@@ -38,7 +38,7 @@ fn limits() -> Limits {
 }
 
 fn hasty() -> Limits {
-    Limits { time: Duration::from_millis(50), load_time: Duration::from_secs(5), ..Limits::default() }
+    Limits { time: Duration::from_millis(200), load_time: Duration::from_secs(5), ..Limits::default() }
 }
 
 fn start(source: &str, limits: Limits) -> Transform {
@@ -578,7 +578,7 @@ async fn endless_scripts_are_interrupted() {
 
 #[tokio::test]
 async fn a_built_in_that_answers_no_interrupt_is_left_behind() {
-    let limits = Limits { time: Duration::from_millis(10), memory_bytes: 1 << 30, ..hasty() };
+    let limits = Limits { time: Duration::from_millis(40), memory_bytes: 1 << 30, ..hasty() };
     let source =
         "let seen = 0; function transform(r) { seen += 1; if (r.value.bad) new Array(1e8).join('x'); r.value = seen; }";
     let transform = start(source, limits);
