@@ -18,6 +18,7 @@
 
 mod headers;
 mod failure;
+mod thrown;
 mod engine;
 mod worker;
 mod transform;
