@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{FailureKind, ScriptError, validate};
 use super::fixture::{body, body_kind, data, failure, hasty, kind, limits, one, record, start, still_works};
-use crate::limits::{Limits, MEMORY_BYTES_MIN};
+use crate::limits::{Limits, MEMORY_BYTES_MIN, STACK_BYTES_MAX, STACK_BYTES_MIN};
 
 #[tokio::test]
 async fn endless_scripts_are_interrupted() {
@@ -57,6 +57,15 @@ async fn a_built_in_that_answers_no_interrupt_is_left_behind() {
     assert_eq!(bad.kind, FailureKind::TimedOut);
     assert!(bad.message.contains("cannot be interrupted"), "{} after {waited:?}", bad.message);
     assert_eq!(data(&after), "1", "globals start anew");
+}
+
+#[tokio::test]
+async fn large_numbers_cost_their_own_record_only() {
+    for text in ["2n ** 30000000n;", "let n = 3n; for (;;) n *= n;", "(7n ** 200000n).toString();"] {
+        let transform = start(&format!("function transform(record) {{ if (record.value.bad) {{ {text} }} }}"), hasty());
+        let answers = transform.apply(vec![record(r#"{"bad":1}"#), record("{}")]).await;
+        assert_eq!(data(&answers[1]), "{}", "{text}");
+    }
 }
 
 #[tokio::test]
@@ -167,6 +176,29 @@ async fn deep_recursion_fails_alone() {
         assert_eq!(data(&good), "{}", "{text}");
     }
     assert_eq!(body_kind("(function f() { f(); })();").await, FailureKind::StackOverflow);
+}
+
+#[tokio::test]
+async fn the_stack_of_the_process_is_never_reached() {
+    for stack_bytes in [STACK_BYTES_MIN, STACK_BYTES_MAX] {
+        let limits = Limits { stack_bytes, memory_bytes: 256 << 20, time: Duration::from_secs(10), ..limits() };
+        let source = "function transform(record) {
+            const f = (n) => [n].map((m) => f(m + 1)).length;
+            const g = (s) => s.replace(/./, (c) => g(s));
+            const h = (n) => JSON.stringify({ toJSON: () => h(n + 1) });
+            const s = (n) => [2, 1].sort((a, b) => s(n + 1));
+            const r = (n) => new Proxy({}, { get: () => r(n + 1) }).x;
+            const all = { f, g, h, s, r };
+            if (all[record.value]) all[record.value]('0'); }";
+        let transform = start(source, limits);
+        for name in ["f", "g", "h", "s", "r"] {
+            let failed = failure(one(&transform, record(format!("\"{name}\""))).await);
+            assert!(matches!(failed.kind, FailureKind::StackOverflow | FailureKind::TimedOut), "{name}: {failed}");
+        }
+        let deep = "[".repeat(400_000) + &"]".repeat(400_000);
+        assert_eq!(kind(one(&transform, record(deep)).await), FailureKind::StackOverflow);
+        still_works(&transform).await;
+    }
 }
 
 #[tokio::test]
