@@ -1,2 +1,43 @@
-//! Placeholder.
-fn main() {}
+//! Our own tools: `cargo xtask tidy | test | docs | bench`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool talks to the terminal it was started in")]
+
+mod workspace;
+mod tidy;
+mod test_command;
+mod docs;
+mod bench;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  tidy               checks what neither the compiler nor clippy checks: arrows, names, limits, links
+  test               runs every test, after installing what the tests need; ends with the runner's count
+  docs [--check]     writes docs/reference/ from the code; --check fails when it is stale
+  bench [--quick] [--soak EVENTS]
+                     measures the product against a plain client loop in the same run";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy::run(),
+        ["test", rest @ ..] => test_command::run(rest),
+        ["docs"] => docs::write(),
+        ["docs", "--check"] => docs::check(),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(anyhow::anyhow!("not a command: {}\n\n{USAGE}", words.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
