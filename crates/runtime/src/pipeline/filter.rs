@@ -49,7 +49,11 @@ impl Filter {
                 Ok(Self { source: Source::Stream(stream), path: None })
             }
             FilterType::JsonPath => {
-                scope_must_not_be(settings.scope, FilterScope::Stream, "record, as filterType is (or is read as) jsonPath")?;
+                scope_must_not_be(
+                    settings.scope,
+                    FilterScope::Stream,
+                    "record, as filterType is (or is read as) jsonPath",
+                )?;
                 let path = JsonPath::compile(expression).map_err(|error| wrong_expression(expression, &error))?;
                 Ok(Self { source: Source::Log(EventFilter::All), path: Some(Arc::new(path)) })
             }
@@ -71,14 +75,6 @@ impl Filter {
         match &self.path {
             None => true,
             Some(path) => view.record().is_some_and(|record| path.matches(record)),
-        }
-    }
-
-    /// Whether an event passes what the store applies, for reads without a subscription.
-    pub(super) fn pushdown(&self) -> EventFilter {
-        match &self.source {
-            Source::Log(filter) => filter.clone(),
-            Source::Stream(_) => EventFilter::All,
         }
     }
 

@@ -22,9 +22,9 @@ impl Key {
 
     /// The key of a text: FNV-1a over its UTF-8 bytes, 64 bits, then mixed so that every bit counts.
     pub(super) fn of(text: &str) -> Self {
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         Self(mix(hash))
     }
 
@@ -145,7 +145,10 @@ mod tests {
     fn keys_are_the_same_in_every_build() {
         assert_eq!(Key::of("order-1"), Key::of("order-1"));
         assert_eq!(Key::of("").0, mix(0xcbf2_9ce4_8422_2325));
-        assert_eq!(Key::of("order-1").0, 0x4c4c_3fcf_a0a1_1d41_u64.wrapping_add(Key::of("order-1").0).wrapping_sub(0x4c4c_3fcf_a0a1_1d41));
+        assert_eq!(
+            Key::of("order-1").0,
+            0x4c4c_3fcf_a0a1_1d41_u64.wrapping_add(Key::of("order-1").0).wrapping_sub(0x4c4c_3fcf_a0a1_1d41)
+        );
         let lanes: std::collections::BTreeSet<_> = (0..200).map(|n| Key::of(&format!("s-{n}")).lane(16)).collect();
         assert_eq!(lanes.len(), 16);
     }
