@@ -26,9 +26,11 @@ mod declared;
 pub mod apply;
 mod error;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod apply_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
