@@ -76,7 +76,8 @@ impl Connectors {
         }
         let initial = facts.settings.get("subscription:initialPosition");
         let from_now_on = initial.is_none_or(|initial| initial.trim().eq_ignore_ascii_case("latest"));
-        if checkpoint.is_some() || !from_now_on {
+        let position_is_set = facts.settings.get("subscription:startPosition").is_some();
+        if checkpoint.is_some() || position_is_set || !from_now_on {
             return Ok(None);
         }
         self.settle_point(LogPoint::End).await.map(Some)
