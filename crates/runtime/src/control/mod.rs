@@ -1,0 +1,1 @@
+//! Who runs what: the lease on a connector and its activation on this node.
