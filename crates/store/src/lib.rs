@@ -14,6 +14,8 @@ mod filter;
 mod subscribe;
 mod metadata;
 mod port;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use append::{AppendError, AppendRequest, Appended};
 pub use filter::{EventFilter, FilterSubject, InvalidFilter, Matcher};

@@ -1,0 +1,331 @@
+//! Owns the key-value engine: its keyspaces, its keys, and the one way to commit to it.
+//!
+//! | keyspace | key | value |
+//! | --- | --- | --- |
+//! | `blocks` | position of the first event, 8 bytes big-endian | a block, see `format` |
+//! | `index` | length of the stream's name (2 bytes), name, revision (8 bytes), all big-endian | position, 8 bytes big-endian |
+//! | `meta` | `repacked` | position up to which small blocks were packed, 8 bytes big-endian |
+//!
+//! An index entry names a position and not a block, so packing blocks together leaves the index alone.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::config::CompressionPolicy;
+use fjall::{
+    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch,
+    PersistMode, Readable,
+};
+use forebay_store::ReadError;
+
+use crate::format::{Block, damaged};
+use crate::options::{ENGINE_CACHE_SIZE, ENGINE_JOURNAL_SIZE_MAX, ENGINE_MEMTABLE_SIZE_MAX, SyncMode};
+
+const REPACKED: &[u8] = b"repacked";
+/// Blocks above this are kept apart from their keys, so that compaction does not copy them.
+const SEPARATE_MIN: u32 = 4 << 10;
+const WORKERS: usize = 2;
+
+/// Where a test may make a commit fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultPoint {
+    /// Before anything is written.
+    Write,
+    /// After everything was written, instead of the sync.
+    Sync,
+}
+
+/// A test's way to make commits fail; the product has none.
+pub(crate) type Faults = Arc<dyn Fn(FaultPoint) -> io::Result<()> + Send + Sync>;
+
+/// Where in the log an event of a stream lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// Its number in the stream.
+    pub(crate) revision: u64,
+    /// Its place in the log.
+    pub(crate) position: u64,
+}
+
+/// What one commit changes.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// New blocks: key and stored bytes.
+    pub(crate) blocks: Vec<(u64, Vec<u8>)>,
+    /// Blocks that are no more.
+    pub(crate) removed_blocks: Vec<u64>,
+    /// New index entries: key and position.
+    pub(crate) index: Vec<(Vec<u8>, u64)>,
+    /// How far small blocks were packed.
+    pub(crate) repacked: Option<u64>,
+}
+
+/// A commit failed; what of it reached the disk is unknown.
+#[derive(Debug)]
+pub(crate) struct CommitError(String);
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The open engine.
+pub(crate) struct Engine {
+    database: Database,
+    blocks: Keyspace,
+    index: Keyspace,
+    meta: Keyspace,
+    sync: PersistMode,
+    faults: Option<Faults>,
+}
+
+impl Engine {
+    /// Opens the engine in its directory, making it when it is not there.
+    pub(crate) fn open(directory: &Path, sync: SyncMode, faults: Option<Faults>) -> Result<Self, fjall::Error> {
+        let database = Database::builder(directory)
+            .cache_size(ENGINE_CACHE_SIZE)
+            .max_journaling_size(ENGINE_JOURNAL_SIZE_MAX)
+            .journal_compression(CompressionType::None)
+            .worker_threads(WORKERS)
+            .open()?;
+        let blocks = database.keyspace("blocks", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(ENGINE_MEMTABLE_SIZE_MAX)
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .with_kv_separation(Some(
+                    KvSeparationOptions::default()
+                        .separation_threshold(SEPARATE_MIN)
+                        .compression(CompressionType::None),
+                ))
+        })?;
+        let index = database
+            .keyspace("index", || KeyspaceCreateOptions::default().max_memtable_size(ENGINE_MEMTABLE_SIZE_MAX))?;
+        let meta = database.keyspace("meta", KeyspaceCreateOptions::default)?;
+        let sync = match sync {
+            SyncMode::Data => PersistMode::SyncData,
+            SyncMode::All => PersistMode::SyncAll,
+        };
+        Ok(Self { database, blocks, index, meta, sync, faults })
+    }
+
+    /// Makes a change, all or nothing, and returns when it is durable.
+    pub(crate) fn commit(&self, change: Change) -> Result<(), CommitError> {
+        self.fault(FaultPoint::Write)?;
+        let sync = if self.fault(FaultPoint::Sync).is_ok() { self.sync } else { PersistMode::Buffer };
+        let size = change.blocks.len() + change.removed_blocks.len() + change.index.len() + 1;
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), size).durability(Some(sync));
+        for (first, stored) in change.blocks {
+            batch.insert(&self.blocks, first.to_be_bytes(), stored);
+        }
+        for first in change.removed_blocks {
+            batch.remove(&self.blocks, first.to_be_bytes());
+        }
+        for (key, position) in change.index {
+            batch.insert(&self.index, key, position.to_be_bytes());
+        }
+        if let Some(position) = change.repacked {
+            batch.insert(&self.meta, REPACKED, position.to_be_bytes());
+        }
+        batch.commit().map_err(|error| CommitError(error.to_string()))?;
+        if sync == self.sync { Ok(()) } else { self.fault(FaultPoint::Sync) }
+    }
+
+    fn fault(&self, point: FaultPoint) -> Result<(), CommitError> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults(point)).map_err(|error| CommitError(error.to_string()))
+    }
+
+    /// The block with the highest positions; none when the log is empty.
+    pub(crate) fn last_block(&self) -> Result<Option<Block>, ReadError> {
+        self.blocks.iter().next_back().map(decode_block).transpose()
+    }
+
+    /// The block that holds this position; none when it begins behind the last one.
+    pub(crate) fn block_holding(&self, position: u64) -> Result<Option<Block>, ReadError> {
+        let block = self.blocks.range(..=position.to_be_bytes()).next_back().map(decode_block).transpose()?;
+        Ok(block.filter(|block| block.holds(position)))
+    }
+
+    /// The stored blocks from the one that holds this position on; nothing is unpacked yet.
+    pub(crate) fn blocks_from(&self, position: u64) -> Result<StoredBlocks, ReadError> {
+        // One snapshot for both looks: packing may otherwise move the beginning in between.
+        let snapshot = self.database.snapshot();
+        let before = snapshot.range(&self.blocks, ..=position.to_be_bytes()).next_back();
+        let first = match before {
+            Some(guard) => block_key(&guard.key().map_err(engine_error)?)?,
+            None => position,
+        };
+        Ok(StoredBlocks { blocks: snapshot.range(&self.blocks, first.to_be_bytes()..) })
+    }
+
+    /// The last event of a stream at or below this position of the log.
+    pub(crate) fn stream_last(&self, stream: &str, head: u64) -> Result<Option<Placed>, ReadError> {
+        let mut entries = self.index.prefix(stream_prefix(stream));
+        while let Some(guard) = entries.next_back() {
+            let placed = decode_index(guard)?;
+            if placed.position <= head {
+                return Ok(Some(placed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The events of a stream between two revisions, both included.
+    pub(crate) fn stream_entries(&self, stream: &str, from: u64, to: u64) -> IndexEntries {
+        IndexEntries { entries: self.index.range(index_key(stream, from)..=index_key(stream, to)) }
+    }
+
+    /// Every entry of the index, in order of its keys.
+    pub(crate) fn index_entries(&self) -> impl Iterator<Item = Result<IndexEntry, ReadError>> {
+        self.index.iter().map(|guard| {
+            let (key, value) = guard.into_inner().map_err(engine_error)?;
+            IndexEntry::read(&key, &value)
+        })
+    }
+
+    /// How far small blocks were packed.
+    pub(crate) fn repacked(&self) -> Result<u64, ReadError> {
+        let stored = self.meta.get(REPACKED).map_err(engine_error)?;
+        Ok(stored.and_then(|value| number(&value)).unwrap_or(0))
+    }
+
+    /// What the engine takes on disk, in bytes.
+    pub(crate) fn disk_size(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn overwrite_block(&self, first: u64, stored: &[u8]) {
+        self.blocks.insert(first.to_be_bytes(), stored).unwrap();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stored_block(&self, first: u64) -> Vec<u8> {
+        self.blocks.get(first.to_be_bytes()).unwrap().unwrap().to_vec()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remove_index(&self, stream: &str, revision: u64) {
+        self.index.remove(index_key(stream, revision)).unwrap();
+    }
+}
+
+/// Stored blocks in order of position, seen as they were at one moment.
+pub(crate) struct StoredBlocks {
+    blocks: fjall::Iter,
+}
+
+impl StoredBlocks {
+    /// The next block as it is stored, with its key.
+    pub(crate) fn next_stored(&mut self) -> Result<Option<(u64, fjall::Slice)>, ReadError> {
+        let Some(guard) = self.blocks.next() else { return Ok(None) };
+        let (key, value) = guard.into_inner().map_err(engine_error)?;
+        Ok(Some((block_key(&key)?, value)))
+    }
+
+    /// The next block, checked and unpacked.
+    pub(crate) fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
+        self.next_stored()?.map(|(first, stored)| Block::decode(first, &stored)).transpose()
+    }
+}
+
+/// Index entries of one stream, from either end.
+pub(crate) struct IndexEntries {
+    entries: fjall::Iter,
+}
+
+impl Iterator for IndexEntries {
+    type Item = Result<Placed, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.entries.next().map(decode_index)
+    }
+}
+
+impl DoubleEndedIterator for IndexEntries {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.entries.next_back().map(decode_index)
+    }
+}
+
+/// One entry of the index, with the name of its stream.
+pub(crate) struct IndexEntry {
+    /// The stream.
+    pub(crate) stream: String,
+    /// Where its event lies.
+    pub(crate) placed: Placed,
+}
+
+impl IndexEntry {
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, ReadError> {
+        let placed = read_index(key, value)?;
+        let name = key.get(2..key.len().saturating_sub(8)).unwrap_or_default();
+        let stream = std::str::from_utf8(name).map_err(|_| bad_index(key, "its name is not UTF-8"))?.to_owned();
+        Ok(Self { stream, placed })
+    }
+}
+
+/// The index key of an event.
+pub(crate) fn index_key(stream: &str, revision: u64) -> Vec<u8> {
+    let mut key = stream_prefix(stream);
+    key.extend_from_slice(&revision.to_be_bytes());
+    key
+}
+
+/// The length goes first, so that no stream's name is the beginning of another's key.
+fn stream_prefix(stream: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(stream.len() + 10);
+    key.extend_from_slice(&u16::try_from(stream.len()).unwrap_or(u16::MAX).to_be_bytes());
+    key.extend_from_slice(stream.as_bytes());
+    key
+}
+
+fn decode_block(guard: Guard) -> Result<Block, ReadError> {
+    let (key, value) = guard.into_inner().map_err(engine_error)?;
+    Block::decode(block_key(&key)?, &value)
+}
+
+fn decode_index(guard: Guard) -> Result<Placed, ReadError> {
+    let (key, value) = guard.into_inner().map_err(engine_error)?;
+    read_index(&key, &value)
+}
+
+fn read_index(key: &[u8], value: &[u8]) -> Result<Placed, ReadError> {
+    let revision = key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+    match (revision, number(value)) {
+        (Some(revision), Some(position)) if key.len() > 10 => Ok(Placed { revision, position }),
+        _ => Err(bad_index(key, "it does not have the form of an entry")),
+    }
+}
+
+fn bad_index(key: &[u8], reason: &str) -> ReadError {
+    ReadError::Damaged { place: format!("index/{}", key.escape_ascii()), reason: reason.to_owned() }
+}
+
+fn block_key(key: &[u8]) -> Result<u64, ReadError> {
+    number(key).ok_or_else(|| damaged(0, format!("a key holds {} bytes, not 8", key.len())))
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    <[u8; 8]>::try_from(bytes).ok().map(u64::from_be_bytes)
+}
+
+/// Checksums that do not hold are damage; the rest may pass when the disk is well again.
+pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
+    use fjall::LsmError;
+    let reason = error.to_string();
+    match error {
+        fjall::Error::Storage(
+            LsmError::ChecksumMismatch { .. }
+            | LsmError::InvalidTag(_)
+            | LsmError::InvalidTrailer
+            | LsmError::InvalidHeader(_)
+            | LsmError::Unrecoverable
+            | LsmError::Decompress(_),
+        )
+        | fjall::Error::JournalRecovery(_) => ReadError::Damaged { place: "engine".to_owned(), reason },
+        _ => ReadError::Unavailable { reason },
+    }
+}
