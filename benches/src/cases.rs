@@ -50,7 +50,8 @@ const CASES: &[Case] = &[
 
 /// How many connectors run at once for the figure of memory, and how they deliver.
 const CROWD: usize = 10;
-const CROWD_SETTINGS: &[(&str, &str)] = &[("ordering", "all"), ("mode", "jsonArray"), ("envelope", "false"), ("batching:batchSize", "100")];
+const CROWD_SETTINGS: &[(&str, &str)] =
+    &[("ordering", "all"), ("mode", "jsonArray"), ("envelope", "false"), ("batching:batchSize", "100")];
 
 /// Streams that only the live phase of a case writes to.
 const LIVE_STREAMS: u32 = 16;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::latency::Latency;
+use crate::latency::Latency;
 use crate::load::MARK;
 
 /// The most streams and events of one stream that are told apart; what lies beyond counts as malformed.

@@ -1,6 +1,5 @@
 //! The far end: a small HTTP server in a process of its own, which accounts for every event it is given.
 
-mod latency;
 mod account;
 mod server;
 

@@ -80,7 +80,7 @@ const ARROWS: &[Arrow] = &[
         uses: &["forebay-connector", "forebay-sinks", "forebay-runtime", "forebay-api", "forebay-cli"],
         uses_in_tests: &[],
     },
-    Arrow { package: "forebay-bench", uses: &["forebay-event"], uses_in_tests: &[] },
+    Arrow { package: "forebay-bench", uses: &["forebay-event", "forebay-store", "forebay-log"], uses_in_tests: &[] },
 ];
 
 /// The two kinds of tables in a manifest that draw an arrow.

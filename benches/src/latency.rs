@@ -6,7 +6,7 @@ const BUCKETS: usize = 64 << FINE_BITS;
 
 /// Counts of values, in microseconds.
 #[derive(Clone, Debug)]
-pub(super) struct Latency {
+pub(crate) struct Latency {
     counts: Vec<u64>,
     total: u64,
     max: u64,
@@ -20,7 +20,7 @@ impl Default for Latency {
 
 impl Latency {
     /// Counts a value.
-    pub(super) fn add(&mut self, value: u64) {
+    pub(crate) fn add(&mut self, value: u64) {
         if let Some(count) = self.counts.get_mut(bucket(value)) {
             *count += 1;
         }
@@ -29,17 +29,17 @@ impl Latency {
     }
 
     /// How many values were counted.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// The greatest value.
-    pub(super) fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         self.max
     }
 
     /// The value that so many of a thousand do not exceed.
-    pub(super) fn permille(&self, permille: u64) -> u64 {
+    pub(crate) fn permille(&self, permille: u64) -> u64 {
         let wanted = (self.total * permille).div_ceil(1000).max(1);
         let mut seen = 0;
         for (index, count) in self.counts.iter().enumerate() {
