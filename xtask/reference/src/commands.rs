@@ -9,7 +9,7 @@ const WIDTH: usize = 100;
 
 /// The page of all commands.
 pub(crate) fn page(root: Command) -> Page {
-    let mut body = String::new();
+    let mut body = String::from("The help of every command, as it is printed.\n\n");
     let mut root = plain(root.term_width(WIDTH).max_term_width(WIDTH));
     root.build();
     section(&mut body, &mut root, "");
@@ -45,7 +45,8 @@ mod tests {
     fn every_command_has_its_section() {
         let inner = Command::new("list").about("Lists them.").arg(Arg::new("json").long("json").help("Answers JSON."));
         let hidden = Command::new("secret").hide(true);
-        let page = page(Command::new("forebay").subcommand(Command::new("connectors").subcommand(inner)).subcommand(hidden));
+        let page =
+            page(Command::new("forebay").subcommand(Command::new("connectors").subcommand(inner)).subcommand(hidden));
         assert!(page.body.contains("## `forebay connectors list`"), "{}", page.body);
         assert!(page.body.contains("Answers JSON."), "{}", page.body);
         assert!(!page.body.contains("## `forebay secret`"), "{}", page.body);

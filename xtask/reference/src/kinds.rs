@@ -26,7 +26,7 @@ pub(crate) fn shared_page(descriptions: &[SettingDescription]) -> Page {
         name: "settings.md".to_owned(),
         title: "Settings of every connector".to_owned(),
         summary: "Subscription, filter, transform, order, batches, resilience and checkpoint.".to_owned(),
-        body: settings(descriptions),
+        body: format!("Whatever its kind, a connector takes these.\n\n{}", settings(descriptions)),
     }
 }
 
@@ -94,11 +94,14 @@ fn sentence(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use forebay_connector::settings::ValueKind;
+
     use super::*;
 
     fn described(key: &str) -> SettingDescription {
         SettingDescription {
             key: key.to_owned(),
+            value: ValueKind::Text,
             expected: "text".to_owned(),
             default: None,
             required: false,
@@ -113,14 +116,21 @@ mod tests {
         let table = settings(&[
             described("url"),
             SettingDescription { required: true, secret: true, ..described("password") },
-            SettingDescription { default: Some("POST".to_owned()), words: vec!["POST".to_owned()], ..described("method") },
+            SettingDescription {
+                default: Some("POST".to_owned()),
+                words: vec!["POST".to_owned()],
+                ..described("method")
+            },
         ]);
         let rows: Vec<&str> = table.lines().skip(2).collect();
-        assert_eq!(rows, [
-            "| `url` | text | none | Says what. |",
-            "| `password` | text (secret: never shown again) | must be given | Says what. |",
-            "| `method` | `POST` | `POST` | Says what. |",
-        ]);
+        assert_eq!(
+            rows,
+            [
+                "| `url` | text | none | Says what. |",
+                "| `password` | text (secret: never shown again) | must be given | Says what. |",
+                "| `method` | `POST` | `POST` | Says what. |",
+            ]
+        );
     }
 
     #[test]
