@@ -56,7 +56,10 @@ impl Runner for PipelineRunner {
         Ok(Box::new(Plan::build(id, settings, catalog)?))
     }
 
-    #[expect(clippy::unimplemented, reason = "the preview comes with the pipeline: `pipeline::preview` goes here")]
+    #[expect(
+        clippy::unimplemented,
+        reason = "becomes `pipeline::preview(&*store, catalog, request).await` with the pipeline"
+    )]
     async fn preview(
         &self,
         _store: Arc<dyn EventStore>,

@@ -100,7 +100,7 @@ impl Connectors {
             let hosting = slot.hosting.lock();
             hosting.phase != Phase::Idle && hosting.settings.as_ref().is_some_and(|used| *used != facts.settings)
         };
-        let standing = Standing { state, wanted: facts.wanted.is_some(), outdated };
+        let standing = Standing { state, wanted: facts.wanted, outdated };
         let actions = actions(&declared, facts, &standing, !diff.is_empty());
         Ok(Plan { declared, change: Change { id, actions, diff } })
     }
@@ -161,7 +161,7 @@ fn actions(declared: &Declared, facts: &Facts, standing: &Standing, differs: boo
 
 /// No start was ever accepted since it was created.
 fn never_started(facts: &Facts) -> bool {
-    facts.wanted.is_none() && facts.error.is_none() && facts.state_at == facts.created_at
+    facts.activation.is_none()
 }
 
 fn refused(id: &str, error: CommandError) -> ApplyError {

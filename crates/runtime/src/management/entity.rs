@@ -42,8 +42,10 @@ pub(crate) struct Facts {
     pub(crate) state: ConnectorState,
     pub(crate) state_at: Timestamp,
     pub(crate) error: Option<ErrorDetails>,
-    /// The desired state: what to run; none when it should not run.
-    pub(crate) wanted: Option<Arc<Activation>>,
+    /// The last accepted start since the last creation.
+    pub(crate) activation: Option<Arc<Activation>>,
+    /// The desired state: whether that start still holds.
+    pub(crate) wanted: bool,
     /// Failures in a row since the last start.
     pub(crate) failures: u32,
     /// When it is tried again after a failure.
@@ -76,7 +78,7 @@ impl Entity {
 
     /// What should run now.
     pub(crate) fn wanted(&self) -> Option<&Arc<Activation>> {
-        self.live().and_then(|facts| facts.wanted.as_ref())
+        self.live().filter(|facts| facts.wanted).and_then(|facts| facts.activation.as_ref())
     }
 
     /// Takes in what stands at a revision; what it has taken in before changes nothing.
@@ -116,7 +118,8 @@ impl Facts {
             state: ConnectorState::Stopped,
             state_at: at,
             error: None,
-            wanted: None,
+            activation: None,
+            wanted: false,
             failures: 0,
             next_restart: None,
         }
@@ -135,7 +138,8 @@ impl Facts {
             Happening::Renamed { name } => self.name.clone_from(name),
             Happening::Activating { settings, start_from } => {
                 let (settings, start_from) = (settings.clone(), *start_from);
-                self.wanted = Some(Arc::new(Activation { revision, position, settings, start_from }));
+                self.activation = Some(Arc::new(Activation { revision, position, settings, start_from }));
+                self.wanted = true;
                 self.failures = 0;
                 self.next_restart = None;
                 self.reach(ConnectorState::Activating, at);
@@ -146,7 +150,7 @@ impl Facts {
                 self.reach(ConnectorState::Running, at);
             }
             Happening::Deactivating => {
-                self.wanted = None;
+                self.wanted = false;
                 self.next_restart = None;
                 self.reach(ConnectorState::Deactivating, at);
             }
@@ -159,12 +163,12 @@ impl Facts {
                 self.error = Some(error.clone());
                 self.next_restart = *next_restart;
                 if next_restart.is_none() {
-                    self.wanted = None;
+                    self.wanted = false;
                 }
                 self.reach(ConnectorState::Stopped, at);
             }
             Happening::Deleted => {
-                self.wanted = None;
+                self.wanted = false;
                 self.next_restart = None;
                 self.deleted_at = Some(at);
                 self.reach(ConnectorState::Stopped, at);
@@ -216,14 +220,14 @@ mod tests {
     fn what_was_running_stays_wanted_after_the_host_stopped_it() {
         let facts = fold(&[created(), activating(), Happening::Running, Happening::Stopped]);
         assert_eq!(facts.state, ConnectorState::Stopped);
-        assert!(facts.wanted.is_some());
+        assert!(facts.wanted);
     }
 
     #[test]
     fn stop_failure_and_delete_end_the_wish_to_run() {
-        assert!(fold(&[created(), activating(), Happening::Deactivating]).wanted.is_none());
-        assert!(fold(&[created(), activating(), failed(None)]).wanted.is_none());
-        assert!(fold(&[created(), activating(), failed(Some(Timestamp::from_ticks(9)))]).wanted.is_some());
+        assert!(!fold(&[created(), activating(), Happening::Deactivating]).wanted);
+        assert!(!fold(&[created(), activating(), failed(None)]).wanted);
+        assert!(fold(&[created(), activating(), failed(Some(Timestamp::from_ticks(9)))]).wanted);
         assert!(fold(&[created(), activating(), failed(None), Happening::Deleted]).deleted_at.is_some());
     }
 

@@ -62,6 +62,7 @@ struct Inner {
     node: Arc<Node>,
     /// One create at a time, so that the bound on connectors holds.
     creating: tokio::sync::Mutex<()>,
+    reach: snapshot::SharedReach,
 }
 
 impl Drop for Inner {
@@ -85,15 +86,15 @@ impl Connectors {
     /// The same with another runner.
     pub(crate) async fn open_with(parts: NodeParts, runner: Arc<dyn Runner>) -> Result<Self, OpenError> {
         let node = Arc::new(Node::new(parts, runner));
-        let snapshot = snapshot::load(&node).await?;
+        let reach = Arc::new(tokio::sync::Mutex::new(snapshot::load(&node).await?));
         let slots = node.slots();
         let wanted = slots.iter().filter(|slot| slot.entity().wanted().is_some()).count();
         info!(connectors = slots.len(), wanted, "connectors are open");
         for slot in &slots {
             node.spawn_supervisor(slot);
         }
-        node.spawn(snapshot::keep(Arc::clone(&node), snapshot));
-        Ok(Self { inner: Arc::new(Inner { node, creating: tokio::sync::Mutex::default() }) })
+        node.spawn(snapshot::keep(Arc::clone(&node), Arc::clone(&reach)));
+        Ok(Self { inner: Arc::new(Inner { node, creating: tokio::sync::Mutex::default(), reach }) })
     }
 
     /// The kinds that connectors can be made of.
@@ -113,6 +114,7 @@ impl Connectors {
             warn!(limit_ms = limit.as_millis(), "connectors did not stop in time and are cut off");
         }
         tasks.shutdown().await;
+        snapshot::keep_last(node, &self.inner.reach).await;
     }
 
     pub(super) fn node(&self) -> &Arc<Node> {

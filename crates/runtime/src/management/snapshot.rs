@@ -85,22 +85,31 @@ async fn adopt(node: &Arc<Node>, id: &str) -> Result<Arc<Slot>, OpenError> {
     Ok(slot)
 }
 
-/// Stores snapshots when they are due, and a last one when the node goes down.
-pub(crate) async fn keep(node: Arc<Node>, mut reach: Reach) {
+/// How far the list reaches, shared by whoever stores snapshots.
+pub(crate) type SharedReach = Arc<tokio::sync::Mutex<Reach>>;
+
+/// Stores snapshots when they are due, until the node goes down.
+pub(crate) async fn keep(node: Arc<Node>, reach: SharedReach) {
     let mut recorded = node.recorded.subscribe();
     loop {
-        let due_at = reach.recorded + EVENTS_BETWEEN_SNAPSHOTS;
+        let due_at = reach.lock().await.recorded + EVENTS_BETWEEN_SNAPSHOTS;
         tokio::select! {
-            () = node.closing.cancelled() => break,
+            () = node.closing.cancelled() => return,
             _ = recorded.wait_for(|count| *count >= due_at) => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+        let mut reach = reach.lock().await;
         if is_due(&node, &reach).await {
             store_or_tell(&node, &mut reach).await;
         }
     }
-    if *node.recorded.borrow() > reach.recorded || is_due(&node, &reach).await {
-        store_or_tell(&node, &mut reach).await;
+}
+
+/// Stores a last snapshot, if anything has happened since the last one.
+pub(crate) async fn keep_last(node: &Arc<Node>, reach: &SharedReach) {
+    let mut reach = reach.lock().await;
+    if *node.recorded.borrow() > reach.recorded || is_due(node, &reach).await {
+        store_or_tell(node, &mut reach).await;
     }
 }
 

@@ -62,13 +62,22 @@ impl Connectors {
         }
     }
 
-    /// Where a connector begins that was given no point: nothing to say when it has a checkpoint or begins at the start of
-    /// the log.
+    /// Where a connector begins that was given no point. A point given earlier holds until a checkpoint was written behind
+    /// it; then the checkpoint says where, and before the first one the settings do.
     async fn first_point(&self, held: &Held) -> Result<Option<Position>, CommandError> {
         let entity = held.slot.entity();
-        let initial = entity.live().and_then(|facts| facts.settings.get("subscription:initialPosition"));
+        let Some(facts) = entity.live() else { return Ok(None) };
+        let checkpoint = last_checkpoint(&held.node, &entity.id).await?;
+        if let Some(last) = &facts.activation
+            && last.start_from.is_some()
+            && checkpoint.is_none_or(|checkpoint| checkpoint.written_at < last.position)
+        {
+            return Ok(last.start_from);
+        }
+        let initial = facts.settings.get("subscription:initialPosition");
         let from_now_on = initial.is_none_or(|initial| initial.trim().eq_ignore_ascii_case("latest"));
-        if !from_now_on || last_checkpoint(&held.node, &entity.id).await?.is_some() {
+        let position_is_set = facts.settings.get("subscription:startPosition").is_some();
+        if checkpoint.is_some() || position_is_set || !from_now_on {
             return Ok(None);
         }
         self.settle_point(LogPoint::End).await.map(Some)

@@ -234,6 +234,26 @@ async fn the_start_position_wins_until_the_run_has_a_checkpoint_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_point_holds_over_failures_and_stops_until_there_is_a_checkpoint_behind_it() {
+    let bench = Bench::new();
+    let connectors = bench.open().await;
+    create(&connectors, ID, &[("script", "fail")]).await;
+    bench.put("orders-1", "OrderPlaced", "{}").await;
+    connectors.start(ID, Some(LogPoint::Start)).await.unwrap();
+    until_failed(&connectors, ID).await;
+    connectors.reconfigure(ID, settings(&[])).await.unwrap();
+    run(&connectors, ID).await;
+    halt(&connectors, ID).await;
+    run(&connectors, ID).await;
+    let begun: Vec<_> = bench.runner.runs_of(ID).iter().map(|run| run.start_from).collect();
+    assert_eq!(begun, [Some(LogPoint::Start); 3], "history is not skipped because a first start failed");
+    bench.checkpoint(ID, 1).await;
+    halt(&connectors, ID).await;
+    run(&connectors, ID).await;
+    assert_eq!(bench.runner.runs_of(ID)[3].start_from, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_crash_what_ran_comes_back_and_what_was_stopped_stays_stopped() {
     let bench = Bench::new();
     let connectors = bench.open().await;
