@@ -31,6 +31,8 @@ pub(crate) mod testing;
 mod tests;
 #[cfg(test)]
 mod apply_tests;
+#[cfg(test)]
+mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
