@@ -44,4 +44,4 @@ pub use view::{
 pub(crate) use entity::{Activation, Entity};
 pub(crate) use event::{Happening, number};
 pub(crate) use journal::{event_id, report, still_at};
-pub(crate) use secrets::Vault;
+pub(crate) use secrets::{Secrecy, Vault};

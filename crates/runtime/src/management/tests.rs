@@ -448,6 +448,9 @@ async fn secrets_are_never_in_streams_views_or_debug() {
     halt(&connectors, ID).await;
     run(&connectors, ID).await;
     assert_eq!(bench.runner.runs_of(ID)[1].settings.get("authentication:password"), Some("hunter2"));
+    create(&connectors, "fails", &[("authentication:password", "hunter2"), ("script", "fail")]).await;
+    connectors.start("fails", None).await.unwrap();
+    assert!(until_failed(&connectors, "fails").await.error.unwrap().message.contains("******** is wrong"));
     connectors.shutdown().await;
     assert!(!bench.store.everything().contains("hunter2"));
     assert!(bench.store.everything().contains("sealed:v1:"));
