@@ -141,6 +141,19 @@ async fn a_created_anew_connector_begins_from_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkpoints_that_a_delete_could_not_hide_are_hidden_by_the_next_create() {
+    let bench = Bench::new();
+    let connectors = bench.open().await;
+    create(&connectors, ID, &[]).await;
+    bench.checkpoint(ID, 3).await;
+    bench.store.reads_fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    connectors.delete(ID).await.unwrap();
+    bench.store.reads_fail.store(false, std::sync::atomic::Ordering::SeqCst);
+    create(&connectors, ID, &[]).await;
+    assert_eq!(connectors.get(ID).await.unwrap().position, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_are_bounded_and_readable() {
     let bench = Bench::new();
     let connectors = bench.open().await;
