@@ -74,10 +74,13 @@ pub const STUCK_FACTOR: u32 = 5;
 /// How many stuck threads one transform may leave behind before it gives up.
 pub const ABANDONED_THREADS_MAX: usize = 3;
 
+/// How many scripts may be loading at once in this process, those that are stuck while loading included.
+pub const LOADING_THREADS_MAX: usize = 64;
+
 /// What one script may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The time for one record; at least one millisecond.
+    /// The time for one record by the clock on the wall, from its bytes to the result's; at least one millisecond.
     pub time: Duration,
     /// The time to compile the script and run its top level; at least one millisecond.
     pub load_time: Duration,

@@ -1,9 +1,8 @@
 //! Owns one QuickJS runtime with one user's script in it: loads it, runs it for one record at a time.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,16 +10,14 @@ use forebay_event::{ContentType, Headers, Record, Reshape};
 use rquickjs::context::EvalOptions;
 use rquickjs::function::Args;
 use rquickjs::object::{Filter, Property};
-use rquickjs::{Context, Ctx, Error, Exception, Function, Object, Persistent, Runtime, Value, context::intrinsic};
+use rquickjs::{Context, Ctx, Error, Function, Object, Persistent, Runtime, Value, context::intrinsic};
 
 use super::failure::{FailureKind, ScriptError};
 use super::headers::headers_of;
-use crate::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, Limits, MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX};
+use super::thrown::{SCRIPT_NAME, Thrown, Watch, shortened};
+use crate::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, Limits, SUBJECT_BYTES_MAX};
 
 const PRELUDE: &str = include_str!("prelude.js");
-
-/// The name of the user's script in messages.
-const SCRIPT_NAME: &str = "transform.js";
 
 /// What became of one record; the record itself stays with whoever asked.
 pub(super) enum Verdict {
@@ -64,33 +61,10 @@ struct Functions {
     transform: Persistent<Function<'static>>,
 }
 
-/// When the script has to stop, looked at by the engine every few thousand instructions.
-struct Watch {
-    deadline: Cell<Option<Instant>>,
-    interrupted: Cell<bool>,
-    abandoned: Arc<AtomicBool>,
-}
-
-impl Watch {
-    fn arm(&self, deadline: Instant) {
-        self.interrupted.set(false);
-        self.deadline.set(Some(deadline));
-    }
-
-    fn must_stop(&self) -> bool {
-        let late = self.deadline.get().is_some_and(|deadline| Instant::now() > deadline);
-        let stop = late || self.abandoned.load(Ordering::Relaxed);
-        if stop {
-            self.interrupted.set(true);
-        }
-        stop
-    }
-}
-
 impl Engine {
     /// Makes a runtime and loads a script into it. All of it is freed again when that fails.
     pub(super) fn load(source: &str, limits: Limits, abandoned: Arc<AtomicBool>) -> Result<Self, ScriptError> {
-        let watch = Rc::new(Watch { deadline: Cell::new(None), interrupted: Cell::new(false), abandoned });
+        let watch = Rc::new(Watch::new(abandoned));
         let runtime = Runtime::new().map_err(|error| engine_error(&error))?;
         runtime.set_max_stack_size(limits.stack_bytes);
         // The context stands before memory is bounded: one that is half made when memory runs out cannot be freed, and
@@ -101,11 +75,11 @@ impl Engine {
         runtime.set_interrupt_handler(Some(Box::new(move || asked.must_stop())));
         runtime.set_memory_limit(limits.memory_bytes);
         watch.arm(Instant::now() + limits.load_time);
-        let transform = context.with(|ctx| {
-            let loaded = load_script(&ctx, source, &prelude);
+        // Whatever refers to the runtime is gone before it, also when this fails: the engine aborts the process otherwise.
+        let functions = context.with(|ctx| {
+            let loaded = load_script(&ctx, source, prelude);
             loaded.map_err(|failure| failure.into_script_error(&ctx, &watch, limits))
         })?;
-        let functions = Functions { make: prelude.make, transform };
         let engine = Self { functions, context, runtime, watch, limits };
         if engine.runtime.is_job_pending() { Err(ScriptError::Asynchronous) } else { Ok(engine) }
     }
@@ -184,7 +158,7 @@ impl From<Error> for LoadFailure {
     }
 }
 
-fn load_script(ctx: &Ctx<'_>, source: &str, prelude: &Prelude) -> Result<Persistent<Function<'static>>, LoadFailure> {
+fn load_script(ctx: &Ctx<'_>, source: &str, prelude: Prelude) -> Result<Functions, LoadFailure> {
     let mut options = EvalOptions::default();
     options.strict = true;
     options.filename = Some(SCRIPT_NAME.to_owned());
@@ -194,12 +168,12 @@ fn load_script(ctx: &Ctx<'_>, source: &str, prelude: &Prelude) -> Result<Persist
     if found.is_undefined() {
         return Err(LoadFailure::Script(ScriptError::Missing));
     }
-    let kind: String = prelude.kind_of.clone().restore(ctx)?.call((found.clone(),))?;
+    let kind: String = prelude.kind_of.restore(ctx)?.call((found.clone(),))?;
     let Some(transform) = found.into_function().filter(|_| kind.is_empty()) else {
         return Err(LoadFailure::Script(ScriptError::WrongKind { found: kind }));
     };
-    let () = prelude.close.clone().restore(ctx)?.call(())?;
-    Ok(Persistent::save(ctx, transform))
+    let () = prelude.close.restore(ctx)?.call(())?;
+    Ok(Functions { make: prelude.make, transform: Persistent::save(ctx, transform) })
 }
 
 impl LoadFailure {
@@ -220,91 +194,6 @@ impl LoadFailure {
             _ => ScriptError::Threw { message: thrown.with_line() },
         }
     }
-}
-
-/// What a script threw, as far as it can be told.
-struct Thrown {
-    kind: FailureKind,
-    is_syntax: bool,
-    message: String,
-    /// Line and column in the user's script.
-    place: Option<(u32, u32)>,
-}
-
-impl Thrown {
-    /// Takes the pending exception. Reading it may run the script's own getters: they are under the same deadline.
-    fn catch(ctx: &Ctx<'_>, watch: &Watch, error: Error) -> Self {
-        let mut thrown = match error {
-            Error::Exception | Error::Unknown => Self::read(ctx.catch()),
-            Error::Allocation => Self::of(FailureKind::OutOfMemory, "out of memory"),
-            Error::Utf8(_) => Self::of(FailureKind::InvalidResult, "a text has half a surrogate pair"),
-            error => Self::of(FailureKind::Threw, error.to_string()),
-        };
-        // What the reading itself threw must not be pending at the next call.
-        drop(ctx.catch());
-        if watch.interrupted.get() {
-            thrown.kind = FailureKind::TimedOut;
-        }
-        thrown.message = shortened(thrown.message);
-        thrown
-    }
-
-    fn of(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, is_syntax: false, message: message.into(), place: None }
-    }
-
-    fn read(value: Value<'_>) -> Self {
-        if let Some(exception) = value.as_object().cloned().and_then(Exception::from_object) {
-            return Self::read_error(&exception);
-        }
-        let message = match value.as_string() {
-            Some(text) => text.to_string().unwrap_or_default(),
-            None => match (value.as_number(), value.as_bool()) {
-                (Some(number), _) => number.to_string(),
-                (_, Some(truth)) => truth.to_string(),
-                _ => format!("a value of type {} that is no Error", value.type_name()),
-            },
-        };
-        // The engine throws `null` when there is no memory left for an error.
-        Self::of(if value.is_null() { FailureKind::OutOfMemory } else { FailureKind::Threw }, message)
-    }
-
-    fn read_error(exception: &Exception<'_>) -> Self {
-        let message = exception.message().unwrap_or_default();
-        let name: String = exception.get("name").unwrap_or_default();
-        let kind = match (name.as_str(), message.as_str()) {
-            ("InternalError", "out of memory") => FailureKind::OutOfMemory,
-            ("RangeError", "Maximum call stack size exceeded") => FailureKind::StackOverflow,
-            _ => FailureKind::Threw,
-        };
-        let place = exception.stack().as_deref().and_then(place_in);
-        let message = if name.is_empty() { message } else { format!("{name}: {message}") };
-        Self { kind, is_syntax: name == "SyntaxError", message, place }
-    }
-
-    fn with_line(&self) -> String {
-        match self.place {
-            Some((line, _)) => format!("{} (line {line})", self.message),
-            None => self.message.clone(),
-        }
-    }
-}
-
-/// The first line and column of the user's script in a stack.
-fn place_in(stack: &str) -> Option<(u32, u32)> {
-    let (_, place) = stack.split_once(SCRIPT_NAME)?;
-    let mut numbers = place.trim_start_matches(':').split(|letter: char| !letter.is_ascii_digit());
-    let line = numbers.next()?.parse().ok()?;
-    Some((line, numbers.next().and_then(|column| column.parse().ok()).unwrap_or(0)))
-}
-
-fn shortened(mut text: String) -> String {
-    if text.len() > MESSAGE_BYTES_MAX {
-        let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 /// One call of the script.
@@ -470,8 +359,9 @@ impl<'js> Call<'_, 'js> {
         };
         let mut headers = Headers::new();
         let mut bytes = 0;
-        for name in object.own_keys::<String>(Filter::new().string().enum_only()) {
-            let name = name.map_err(|error| self.failed(error))?;
+        // Names are taken as the engine's texts and checked: its own way to Rust's texts lets half surrogates through.
+        for name in object.own_keys::<rquickjs::String<'js>>(Filter::new().string().enum_only()) {
+            let name = name.and_then(|name| name.to_string()).map_err(|error| self.failed(error))?;
             let value: Value<'js> = object.get(name.as_str()).map_err(|error| self.failed(error))?;
             let Some(value) = self.header(&name, value)? else { continue };
             bytes += name.len() + value.len();

@@ -14,10 +14,12 @@
 //!
 //! A script cannot be trusted to end. Three nets hold it: an interrupt when its time for a record is over, a bound on
 //! memory and stack, and, for built-ins that answer no interrupt, a caller that stops waiting, leaves the thread behind
-//! and starts another. Left-behind threads are bounded too.
+//! and starts another. Left-behind threads are bounded too. The nets hold mistakes, not attackers: the engine is written
+//! in C and runs in this process, so only those who may administer the server may write scripts.
 
 mod headers;
 mod failure;
+mod thrown;
 mod engine;
 mod worker;
 mod transform;

@@ -51,6 +51,7 @@ impl Transform {
     ///
     /// Needs a tokio runtime; the wait happens on its threads for blocking work, so that a paused clock stands still
     /// meanwhile. A call that is dropped stops the script after the record in hand.
+    #[expect(clippy::result_large_err, reason = "both sides carry the record")]
     pub async fn apply(&self, records: Vec<Record>) -> Vec<Result<Transformed, TransformFailure>> {
         let records: Arc<[Record]> = records.into();
         let cancelled = Cancel(Arc::new(AtomicBool::new(false)));
@@ -73,6 +74,7 @@ impl Drop for Cancel {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "both sides carry the record")]
 fn answer(record: &Record, verdict: Verdict) -> Result<Transformed, TransformFailure> {
     let record = record.clone();
     match verdict {

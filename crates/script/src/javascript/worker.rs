@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::engine::{Engine, Failed, Verdict};
 use super::failure::{FailureKind, ScriptError};
-use crate::limits::{Limits, QUEUED_BATCHES_MAX, STACK_MARGIN_BYTES, STUCK_FACTOR};
+use crate::limits::{LOADING_THREADS_MAX, Limits, QUEUED_BATCHES_MAX, STACK_MARGIN_BYTES, STUCK_FACTOR};
 
 /// A part of a batch to be transformed.
 pub(super) struct Job {
@@ -67,6 +67,7 @@ struct Progress {
 impl Worker {
     /// Starts a thread, which begins with loading the script.
     pub(super) fn spawn(source: Arc<str>, limits: Limits) -> Result<Self, ScriptError> {
+        let loading = Loading::begin()?;
         let (jobs, waiting) = sync_channel(QUEUED_BATCHES_MAX);
         let stuck_at = Some(Instant::now() + limits.load_time * STUCK_FACTOR);
         let shared = Arc::new(Shared {
@@ -78,7 +79,7 @@ impl Worker {
         let spawned = thread::Builder::new()
             .name("forebay-transform".to_owned())
             .stack_size(limits.stack_bytes + STACK_MARGIN_BYTES)
-            .spawn(move || Thread { source, limits, shared: Leaving(seen), engine: None }.run(&waiting));
+            .spawn(move || Thread { source, limits, shared: Leaving(seen), engine: None }.run(loading, &waiting));
         match spawned {
             Ok(_) => Ok(Self { shared, jobs }),
             Err(error) => Err(ScriptError::Engine { reason: error.to_string() }),
@@ -145,6 +146,30 @@ impl Shared {
     }
 }
 
+/// One of the threads of this process that are loading a script: nobody owns those that get stuck in it.
+struct Loading;
+
+static LOADING: AtomicUsize = AtomicUsize::new(0);
+
+impl Loading {
+    fn begin() -> Result<Self, ScriptError> {
+        let begun = Self;
+        // Counted by now; the value that is dropped on refusal takes itself off again.
+        if LOADING.fetch_add(1, Ordering::Relaxed) >= LOADING_THREADS_MAX {
+            drop(begun);
+            let reason = format!("{LOADING_THREADS_MAX} scripts are being loaded at this moment");
+            return Err(ScriptError::Engine { reason });
+        }
+        Ok(begun)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        LOADING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Says that the thread has ended, however it ends.
 struct Leaving(Arc<Shared>);
 
@@ -164,8 +189,9 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, jobs: &Receiver<Job>) {
+    fn run(mut self, loading: Loading, jobs: &Receiver<Job>) {
         let loaded = self.load();
+        drop(loading);
         let failed = loaded.is_err();
         self.progress(|progress| {
             progress.loaded = Some(loaded);

@@ -123,8 +123,7 @@ impl Query {
     }
 
     fn looks_at_current(&self) -> bool {
-        // Filters further down look at nodes of their own; only the anchors count, theirs too when they are relative
-        // to this query, which they are not: a nested `@` is the nested child.
+        // Only the beginning counts: an `@` in a filter further down is a node below that beginning.
         self.anchor == Anchor::Current
     }
 }

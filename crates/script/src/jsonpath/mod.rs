@@ -6,6 +6,7 @@
 //! bounded. Regular expressions may use more than I-Regexp: whatever has linear time.
 
 mod parser;
+mod filters;
 mod ast;
 mod functions;
 mod evaluate;

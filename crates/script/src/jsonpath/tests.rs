@@ -4,7 +4,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, p
 use serde_json::{Value, json};
 
 use super::{JsonPath, Problem};
-use crate::limits::{EXPRESSION_BYTES_MAX, SEGMENTS_MAX};
+use crate::limits::{EXPRESSION_BYTES_MAX, NESTING_MAX, SEGMENTS_MAX};
 
 const STORE: &str = r#"{"store":{"book":[
     {"category":"reference","author":"Rees","title":"Sayings","price":8.95},
@@ -326,6 +326,26 @@ fn sizes_are_bounded() {
     let many = format!("${}", ".a".repeat(SEGMENTS_MAX + 1));
     assert!(matches!(JsonPath::compile(&many).unwrap_err().problem, Problem::TooManySegments { .. }));
     assert!(JsonPath::compile(&format!("${}", ".a".repeat(SEGMENTS_MAX))).is_ok());
+}
+
+#[test]
+fn the_largest_expressions_fit_a_small_stack() {
+    let filters = format!("$..[?@{}{}", "[*][?@..[*]".repeat(NESTING_MAX - 1), "]".repeat(NESTING_MAX));
+    let parentheses = format!("$[?{}@.a{}]", "(".repeat(NESTING_MAX - 1), ")".repeat(NESTING_MAX - 1));
+    let steps = format!("${}", "[*]".repeat(SEGMENTS_MAX));
+    let descents = format!("${}", "..a".repeat(SEGMENTS_MAX));
+    let mut root = json!({ "a": [1, 2] });
+    for _ in 0..SEGMENTS_MAX {
+        root = json!({ "a": [root] });
+    }
+    let walk = move || {
+        for text in [filters, parentheses, steps, descents] {
+            let path = JsonPath::compile(&text).unwrap();
+            let _ = path.query(&root);
+            path.matches(&root);
+        }
+    };
+    std::thread::Builder::new().stack_size(1024 * 1024).spawn(walk).unwrap().join().unwrap();
 }
 
 #[test]
