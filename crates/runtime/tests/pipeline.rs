@@ -1,5 +1,7 @@
 //! A connector from the store to the sink and back to its checkpoint.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+
 mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -317,7 +319,7 @@ async fn crashes_at_any_moment_lose_nothing_and_keep_the_order() {
     let mut count = 0_u64;
     sink.behave(move |record, _| {
         count += 1;
-        if count % 37 == 0 {
+        if count.is_multiple_of(37) {
             return Answer::Break(failure());
         }
         let mut seen = seen.lock();
