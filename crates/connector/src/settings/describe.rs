@@ -156,7 +156,12 @@ fn matches(description: &SettingDescription, key: &str) -> bool {
     loop {
         match (known.next(), given.next()) {
             (None, None) => return true,
-            (Some("*"), Some(name)) if !name.is_empty() => {}
+            (Some("*"), Some(name)) if !name.is_empty() => {
+                // At the end it stands for any name, and a name may hold colons.
+                if known.clone().next().is_none() {
+                    return true;
+                }
+            }
             (Some(level), Some(name)) if level.eq_ignore_ascii_case(name) => {}
             (None, Some(index)) => {
                 return description.value == ValueKind::List
