@@ -14,9 +14,12 @@ mod outcome;
 mod catalog;
 pub mod settings;
 mod headers;
+pub mod http;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use batch::{Batch, Epoch, Lane};
 pub use catalog::{Catalog, Connect, Guarantee, Kind, LaneSupport, SinkContext, Target};
-pub use headers::{DeliveryHeader, delivery_headers, metadata_headers};
+pub use headers::{DeliveryHeader, add_delivery_headers, delivery_headers, header_value_text, metadata_headers};
 pub use outcome::{Failure, FailureClass, Next, Outcome, Receipt};
 pub use sink::{Sink, attempt};
