@@ -125,7 +125,7 @@ impl HttpLink {
         Ok((self.new_connection().await?, false))
     }
 
-    async fn new_connection(&self) -> Result<Connection, Failure> {
+    async fn new_connection(&mut self) -> Result<Connection, Failure> {
         let HttpClient { origin, tls, limits } = &self.client;
         connect(origin, tls.as_ref(), limits.connect).await
     }

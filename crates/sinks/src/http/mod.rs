@@ -1,0 +1,12 @@
+//! Owns the HTTP sink: one request per event, or one per batch.
+
+mod settings;
+mod url;
+mod signature;
+mod request;
+mod answer;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use sink::KIND;
