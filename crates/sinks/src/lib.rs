@@ -14,5 +14,7 @@ mod console;
 mod file;
 mod serilog;
 mod http;
+mod table;
+mod sqlite;
 
 pub use catalog::catalog;

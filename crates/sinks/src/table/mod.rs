@@ -1,0 +1,16 @@
+//! Owns what the sinks that write to tables share: which SQL a record becomes, and where a lane stands.
+//!
+//! Plain functions and values: nothing here speaks to a database.
+
+mod names;
+mod statement;
+mod document;
+mod plan;
+mod modes;
+mod progress;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use names::TableName;
+pub(crate) use plan::{Cell, Command, DataType, Dialect, Mode, Plan, TableSettings};
+pub(crate) use progress::{Claim, Doubt, Progress, Row, fenced, positions_table};
