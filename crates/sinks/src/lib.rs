@@ -15,6 +15,7 @@ mod file;
 mod serilog;
 mod http;
 mod table;
+mod postgres;
 mod sqlite;
 
 pub use catalog::catalog;

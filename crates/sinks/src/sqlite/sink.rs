@@ -12,8 +12,8 @@ use forebay_connector::{
 use forebay_event::Position;
 
 use super::settings::SqliteSettings;
-use super::writer::{Item, Site, Writer};
-use crate::table::{Dialect, Plan};
+use super::writer::{Site, Writer};
+use crate::table::{Dialect, Plan, items, mark};
 
 /// A disk that takes longer than this for a batch is stuck.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(120);
@@ -81,23 +81,12 @@ impl Sink for SqliteSink {
     }
 
     async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {
-        let items: Vec<Item> = batch
-            .records()
-            .iter()
-            .map(|record| Item { position: record.event().position(), command: self.plan.command(record) })
-            .collect();
+        let items = items(&self.plan, batch);
         let epoch = batch.epoch();
         let written = self.run(move |writer| writer.write(epoch, &items)).await??;
-        (0..written.delivered).for_each(|index| receipt.delivered(index));
-        // Only now has the runtime heard of it: an attempt that was cut off before leaves the commit in doubt.
+        // Only now is it heard of: an attempt that was cut off before leaves the commit in doubt.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).confirm();
-        match written.refused {
-            None => Ok(()),
-            Some(failure) => {
-                receipt.failed(written.delivered, failure);
-                Err(Failure::retry(FailureClass::Busy, "waits behind a record that was refused"))
-            }
-        }
+        mark(written, receipt)
     }
 
     async fn close(&mut self) -> Result<(), Failure> {

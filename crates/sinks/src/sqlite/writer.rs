@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_ite
 use serde_json::Value;
 
 use super::failure::failure;
-use crate::table::{Cell, Claim, Command, Plan, Progress, Row, fenced};
+use crate::table::{Cell, Claim, Command, Item, Plan, Progress, Row, Written, fenced};
 
 /// Which file, and whose row in it.
 #[derive(Clone, Debug)]
@@ -20,21 +20,6 @@ pub(super) struct Site {
     pub(super) connector_id: Arc<str>,
     pub(super) lane: Lane,
     pub(super) busy_timeout: Duration,
-}
-
-/// A record on its way into the file.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) position: Position,
-    /// What it becomes; nothing when only its position moves.
-    pub(super) command: Result<Option<Command>, Failure>,
-}
-
-/// What became of items: so many from the beginning are durable, the next one is refused for this reason.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) delivered: usize,
-    pub(super) refused: Option<Failure>,
 }
 
 pub(super) struct Writer {

@@ -8,9 +8,11 @@ mod document;
 mod plan;
 mod modes;
 mod progress;
+mod delivery;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use delivery::{Item, Written, items, mark};
 pub(crate) use names::TableName;
 pub(crate) use plan::{Cell, Command, DataType, Dialect, Mode, Plan, TableSettings};
-pub(crate) use progress::{Claim, Doubt, Progress, Row, fenced, positions_table};
+pub(crate) use progress::{Claim, Progress, Row, fenced, positions_table};

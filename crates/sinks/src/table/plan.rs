@@ -108,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) bulk: Option<String>,
     /// What makes schema and tables, in order; empty unless asked for.
     pub(crate) creates: Vec<String>,
+    /// The table of modes `append` and `upsert`.
+    pub(crate) table: Option<TableName>,
     /// Where positions are kept.
     pub(crate) positions: TableName,
     writing: Writing,
@@ -126,21 +128,21 @@ impl Plan {
         let mut notes = Notes::default();
         let positions = notes.table("positionsTable", Some(&settings.positions_table));
         check_mode(settings, &mut notes);
-        let (writing, statements, bulk, mut creates) = match settings.mode {
-            Mode::Append => {
-                let table = notes.table("table", settings.table.as_deref());
+        let has_table = settings.mode != Mode::Statement;
+        let table = has_table.then(|| notes.table("table", settings.table.as_deref()));
+        let (writing, statements, bulk, mut creates) = match (settings.mode, &table) {
+            (Mode::Append, Some(table)) => {
                 let append = Append { data_type: settings.data_type, dialect };
-                let creates = append.creates(&table);
-                (Writing::Append(append), vec![append.insert(&table)], append.bulk(&table), creates)
+                let creates = append.creates(table);
+                (Writing::Append(append), vec![append.insert(table)], append.bulk(table), creates)
             }
-            Mode::Upsert => {
-                let table = notes.table("table", settings.table.as_deref());
+            (Mode::Upsert, Some(table)) => {
                 let upsert = upsert(settings, &mut notes);
-                let statements = upsert.statements(&table, dialect);
-                let creates = upsert.creates(&table, &settings.column_types);
+                let statements = upsert.statements(table, dialect);
+                let creates = upsert.creates(table, &settings.column_types);
                 (Writing::Upsert(upsert), statements, None, creates)
             }
-            Mode::Statement => {
+            (Mode::Statement, _) | (_, None) => {
                 let (by_type, texts) = statements(settings, dialect, &mut notes);
                 (Writing::Statement(by_type), texts, None, Vec::new())
             }
@@ -152,7 +154,7 @@ impl Plan {
             creates.clear();
         }
         SettingsErrors::check(notes.errors)?;
-        Ok(Self { statements, bulk, creates, positions, writing })
+        Ok(Self { statements, bulk, creates, table, positions, writing })
     }
 
     /// What a record becomes; nothing when only its position is to be noted.
