@@ -1,13 +1,12 @@
-//! Owns `cargo xtask bench`: builds what is measured and hands over to the bench package.
+//! Owns `cargo xtask bench`: builds what is measured and hands over to the programs that measure.
+
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::workspace;
 
-/// What the log's benchmark reads to soak instead.
-const SOAK_VARIABLE: &str = "FOREBAY_BENCH_SOAK_EVENTS";
-
-/// Measures the log, then the product against a plain client loop in the same run.
+/// Measures the product against a plain client loop, then the log against the disk; or soaks the log.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => measure(&[]),
@@ -18,29 +17,24 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 }
 
 fn measure(arguments: &[&str]) -> Result<()> {
-    workspace::run(&mut workspace::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "forebay",
-        "--package",
-        "forebay-bench",
-    ]))?;
-    let binaries = workspace::target_directory().join("release");
-    let mut product = std::process::Command::new(binaries.join("forebay-bench"));
-    product.arg("--forebay").arg(binaries.join("forebay")).args(arguments).current_dir(workspace::root());
-    workspace::run(&mut product)?;
-    workspace::run(workspace::cargo(&["bench", "--locked", "--package", "forebay-log"]).envs(quick(arguments)))
-}
-
-fn quick(arguments: &[&str]) -> Option<(&'static str, &'static str)> {
-    arguments.contains(&"--quick").then_some(("FOREBAY_BENCH_QUICK", "1"))
+    build(&["--package", "forebay", "--package", "forebay-bench"])?;
+    let binary = workspace::target_directory().join("release").join("forebay");
+    workspace::run(bench_program().arg("--forebay").arg(binary).args(arguments))?;
+    let mut log = workspace::cargo(&["bench", "--locked", "--package", "forebay-log", "--bench", "log", "--"]);
+    workspace::run(log.args(arguments))
 }
 
 fn soak(events: &str) -> Result<()> {
-    if events.parse::<u64>().is_err() {
-        bail!("--soak takes a number of events, not {events:?}");
-    }
-    workspace::run(workspace::cargo(&["bench", "--locked", "--package", "forebay-log"]).env(SOAK_VARIABLE, events))
+    build(&["--package", "forebay-bench"])?;
+    workspace::run(bench_program().args(["soak", events]))
+}
+
+fn build(packages: &[&str]) -> Result<()> {
+    workspace::run(workspace::cargo(&["build", "--release", "--locked"]).args(packages))
+}
+
+fn bench_program() -> Command {
+    let mut command = Command::new(workspace::target_directory().join("release").join("forebay-bench"));
+    command.current_dir(workspace::root());
+    command
 }

@@ -1,4 +1,4 @@
-//! Our own tools: `cargo xtask tidy | test | docs | bench`.
+//! Our own tools: `cargo xtask tidy | test | docs | bench | new`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool talks to the terminal it was started in")]
 
 mod workspace;
@@ -6,6 +6,7 @@ mod tidy;
 mod test_command;
 mod docs;
 mod bench;
+mod new_sink;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,8 @@ Usage: cargo xtask COMMAND
   test               runs every test, after installing what the tests need; ends with the runner's count
   docs [--check]     writes docs/reference/ from the code; --check fails when it is stale
   bench [--quick] [--soak EVENTS]
-                     measures the product against a plain client loop in the same run";
+                     measures the product against a plain client loop in the same run
+  new sink NAME      writes a sink's file from the template, declares it and lists it in the catalogue";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["new", "sink", name] => new_sink::run(name),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         return workspace::run(command.args(arguments));
     }
     println!("cargo-nextest is not installed: running the tests with cargo test");
-    let mut command = workspace::cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]);
+    let mut command = workspace::cargo(&["test", "--workspace", "--tests", "--locked", "--no-fail-fast"]);
     workspace::run(command.args(arguments))
 }
 

@@ -1,13 +1,15 @@
 //! Owns where the workspace is, which files belong to it, and how a command is run in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The folder that holds the workspace's `Cargo.toml`.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the manifest of xtask lies one folder below the root")
+/// The folder that holds the workspace's `Cargo.toml`: the one that cargo runs this tool in, and not the one in which it
+/// was built, where a build directory is shared.
+pub(crate) fn root() -> PathBuf {
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    own.parent().expect("the manifest of xtask lies one folder below the root").to_owned()
 }
 
 /// A file of the workspace: its path from the root, with `/`, and its text.
@@ -31,8 +33,9 @@ pub(crate) fn text_files() -> Result<Vec<TextFile>> {
     let mut paths: Vec<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
     paths.sort_unstable();
     paths.dedup();
+    let root = root();
     let read = |path: &str| {
-        let text = std::fs::read_to_string(root().join(path)).ok()?;
+        let text = std::fs::read_to_string(root.join(path)).ok()?;
         Some(TextFile { path: path.to_owned(), text })
     };
     Ok(paths.into_iter().filter_map(read).collect())

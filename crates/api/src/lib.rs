@@ -1,1 +1,24 @@
-//! Placeholder.
+//! HTTP: translate, call, translate back.
+//!
+//! This crate owns paths, bodies, headers and status codes of the public API, its OpenAPI document, and the form of
+//! connector files. It is not a server: it binds nothing, and whoever serves the [`router`] bounds connections and time.
+//! It decides nothing about streams or connectors: the store and the runtime do.
+//!
+//! Invariants: only `status` decides statuses; one route table builds the router and the document; a client that does
+//! not read costs one page of memory; no answer holds a stack trace or a secret.
+//!
+//! Begin reading at `router`, then `routes`, then one handler such as `streams::append`.
+
+mod router;
+mod routes;
+mod request;
+mod origin;
+mod streams;
+mod connectors;
+mod operations;
+mod openapi;
+mod status;
+
+pub use connectors::{FileFormat, ParseError, parse_connector_file};
+pub use openapi::document as openapi_document;
+pub use router::{Api, NodeFacts, router};

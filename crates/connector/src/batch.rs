@@ -49,6 +49,12 @@ impl Batch {
         Self { attempt: self.attempt.saturating_add(1), at, ..self }
     }
 
+    /// The same records, counted as this attempt; from 1.
+    #[must_use]
+    pub fn with_attempt(self, attempt: u32) -> Self {
+        Self { attempt: attempt.max(1), ..self }
+    }
+
     /// Which lane they belong to.
     pub fn lane(&self) -> Lane {
         self.lane

@@ -63,6 +63,11 @@ impl Directory {
         self.path.join("HIGH-WATER")
     }
 
+    /// Where the torn end of the journal goes that the last crash left.
+    pub(crate) fn torn(&self) -> PathBuf {
+        self.path.join("TORN")
+    }
+
     /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -8,8 +8,8 @@
 //! an end mark with an XXH3 checksum over the items and a trailer. The start mark also carries a sequence number, which
 //! the checksum does not cover; it must rise from batch to batch, and not by much.
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -19,7 +19,9 @@ const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
 const TAG_CLEAR: u8 = 4;
-const ITEM_HEADER: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
+/// Kind of value, compression, keyspace, lengths of key and value, length as stored; behind the tag.
+const ITEM_HEADER: usize = 1 + 1 + 8 + 2 + 4 + 4;
+const READ_SIZE: usize = 256 << 10;
 const COMPRESSION_NONE: u8 = 0;
 /// Sequence numbers of batches that follow each other are less than this apart.
 const SEQUENCE_GAP_MAX: u64 = 1 << 24;
@@ -47,26 +49,28 @@ pub(crate) enum JournalFault {
     },
 }
 
-/// Looks through the journal files of an engine's directory and cuts off the torn end of the last one.
-pub(crate) fn survey(directory: &Path) -> Result<JournalSurvey, JournalFault> {
+/// Looks through the journal files of an engine's directory and cuts off the torn end of the last one. What is cut goes
+/// to the file `torn` first, in place of what an earlier crash left there.
+pub(crate) fn survey(directory: &Path, torn: &Path) -> Result<JournalSurvey, JournalFault> {
     let files = journal_files(directory).map_err(|error| JournalFault::Io(directory.to_owned(), error))?;
     let mut survey = JournalSurvey::default();
     let last = files.len().saturating_sub(1);
     let mut sequence = None;
-    for (number, file) in files.iter().enumerate() {
-        let content = fs::read(file).map_err(|error| JournalFault::Io(file.clone(), error))?;
-        let end = whole_batches_end(&content, &mut sequence);
-        let tail = content.get(end..).unwrap_or_default();
-        survey.replayed_bytes += end as u64;
-        let torn = tail.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        if torn == 0 {
+    for (number, path) in files.iter().enumerate() {
+        let failed = |error| JournalFault::Io(path.clone(), error);
+        let mut file = File::open(path).map_err(failed)?;
+        let end = whole_batches_end(&file, &mut sequence).map_err(failed)?;
+        survey.replayed_bytes += end;
+        let tail = read_tail(&mut file, end).map_err(failed)?;
+        if tail.is_empty() {
             continue;
         }
-        if number != last || holds_whole_batch(tail) {
-            return Err(JournalFault::Damaged { file: file.clone(), offset: end as u64 });
+        if number != last || holds_whole_batch(&tail) {
+            return Err(JournalFault::Damaged { file: path.clone(), offset: end });
         }
-        survey.torn_bytes = torn as u64;
-        cut(file, end as u64).map_err(|error| JournalFault::Io(file.clone(), error))?;
+        survey.torn_bytes = tail.len() as u64;
+        fs::write(torn, &tail).map_err(|error| JournalFault::Io(torn.to_owned(), error))?;
+        cut(path, end).map_err(failed)?;
     }
     Ok(survey)
 }
@@ -95,82 +99,122 @@ fn cut(file: &Path, len: u64) -> io::Result<()> {
 }
 
 /// Where the whole batches from the beginning end; takes and leaves the last sequence number.
-fn whole_batches_end(content: &[u8], sequence: &mut Option<u64>) -> usize {
+fn whole_batches_end(file: &File, sequence: &mut Option<u64>) -> io::Result<u64> {
+    let mut input = Input { source: BufReader::with_capacity(READ_SIZE, file), at: 0, len: file.metadata()?.len() };
     let mut end = 0;
-    while let Some(batch) = content.get(end..).and_then(read_batch) {
-        let follows =
-            sequence.is_none_or(|before| batch.sequence > before && batch.sequence - before < SEQUENCE_GAP_MAX);
+    while let Some(found) = whole(read_batch(&mut input))? {
+        let follows = sequence.is_none_or(|before| found > before && found - before < SEQUENCE_GAP_MAX);
         if !follows {
             break;
         }
-        *sequence = Some(batch.sequence);
-        end += batch.len;
+        *sequence = Some(found);
+        end = input.at;
     }
-    end
+    Ok(end)
+}
+
+/// What lies behind this place, without the zeros at its end.
+fn read_tail(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    let mut chunk = vec![0; READ_SIZE];
+    let mut at = file.seek(SeekFrom::Start(from))?;
+    let mut end = from;
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        let last = chunk.get(..read).unwrap_or_default().iter().rposition(|byte| *byte != 0);
+        end = last.map_or(end, |last| at + last as u64 + 1);
+        at += read as u64;
+    }
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(end - from).read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 /// Whether a whole batch begins behind any trailer, which a torn end cannot hold.
 fn holds_whole_batch(tail: &[u8]) -> bool {
-    tail.windows(TRAILER.len())
-        .enumerate()
-        .filter(|(_, window)| *window == TRAILER)
-        .any(|(at, _)| tail.get(at + TRAILER.len()..).and_then(read_batch).is_some())
+    let trailers = tail.windows(TRAILER.len()).enumerate().filter(|(_, window)| *window == TRAILER);
+    let mut behind = trailers.filter_map(|(at, _)| tail.get(at + TRAILER.len()..));
+    behind.any(|rest| {
+        let mut input = Input { source: rest, at: 0, len: rest.len() as u64 };
+        matches!(read_batch(&mut input), Ok(Some(_)))
+    })
 }
 
-struct Batch {
-    sequence: u64,
-    len: usize,
+/// The end of the file within a batch is no whole batch, and no failure to read.
+fn whole(batch: io::Result<Option<u64>>) -> io::Result<Option<u64>> {
+    match batch {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        batch => batch,
+    }
 }
 
-/// The whole and valid batch at the beginning of these bytes, if there is one.
-fn read_batch(bytes: &[u8]) -> Option<Batch> {
-    let mut input = Input { bytes, at: 0 };
-    if input.take::<1>()? != [TAG_START] {
-        return None;
+/// Reads one batch and answers its sequence number; none when what lies there is not a whole and valid batch.
+fn read_batch(input: &mut Input<impl Read>) -> io::Result<Option<u64>> {
+    if input.take()? != [TAG_START] {
+        return Ok(None);
     }
     let items = u32::from_le_bytes(input.take()?);
     let sequence = u64::from_le_bytes(input.take()?);
     let mut checksum = Xxh3::default();
     for _ in 0..items {
-        let item = input.item()?;
-        checksum.update(item);
+        if !input.item(&mut checksum)? {
+            return Ok(None);
+        }
     }
-    let end = input.take::<1>()?;
+    let end = input.take()? == [TAG_END];
     let expected = u64::from_le_bytes(input.take()?);
-    let whole = end == [TAG_END] && expected == checksum.digest() && input.take()? == TRAILER;
-    whole.then_some(Batch { sequence, len: input.at })
+    let is_whole = end && expected == checksum.digest() && input.take()? == TRAILER;
+    Ok(is_whole.then_some(sequence))
 }
 
-struct Input<'a> {
-    bytes: &'a [u8],
-    at: usize,
+struct Input<R> {
+    source: R,
+    at: u64,
+    len: u64,
 }
 
-impl<'a> Input<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let taken = self.bytes.get(self.at..)?.first_chunk().copied()?;
-        self.at += N;
-        Some(taken)
+impl<R: Read> Input<R> {
+    fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut taken = [0; N];
+        self.source.read_exact(&mut taken)?;
+        self.at += N as u64;
+        Ok(taken)
     }
 
-    /// The bytes of one item, which is what the checksum covers.
-    fn item(&mut self) -> Option<&'a [u8]> {
-        let rest = self.bytes.get(self.at..)?;
-        let len = match *rest.first()? {
-            TAG_CLEAR => 1 + 8,
-            TAG_ITEM => {
-                let header: &[u8; ITEM_HEADER] = rest.first_chunk()?;
-                let key = usize::from(u16::from_le_bytes([header[11], header[12]]));
-                let value = u32::from_le_bytes([header[17], header[18], header[19], header[20]]) as usize;
-                if header[2] != COMPRESSION_NONE {
-                    return None;
+    /// Passes over one item, which is what the checksum covers; answers false when it is none.
+    fn item(&mut self, checksum: &mut Xxh3) -> io::Result<bool> {
+        let tag: [u8; 1] = self.take()?;
+        checksum.update(&tag);
+        match tag {
+            [TAG_CLEAR] => self.pass(8, checksum).map(|()| true),
+            [TAG_ITEM] => {
+                let header: [u8; ITEM_HEADER] = self.take()?;
+                checksum.update(&header);
+                let key = u64::from(u16::from_le_bytes([header[10], header[11]]));
+                let value = u64::from(u32::from_le_bytes([header[16], header[17], header[18], header[19]]));
+                let is_read = header[1] == COMPRESSION_NONE && self.at + key + value <= self.len;
+                if is_read {
+                    self.pass(key + value, checksum)?;
                 }
-                ITEM_HEADER + key + value
+                Ok(is_read)
             }
-            _ => return None,
-        };
-        let item = rest.get(..len)?;
-        self.at += len;
-        Some(item)
+            _ => Ok(false),
+        }
+    }
+
+    fn pass(&mut self, mut left: u64, checksum: &mut Xxh3) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        while left > 0 {
+            let len = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
+            let part = chunk.get_mut(..len).unwrap_or_default();
+            self.source.read_exact(part)?;
+            checksum.update(part);
+            left -= len as u64;
+            self.at += len as u64;
+        }
+        Ok(())
     }
 }

@@ -37,7 +37,7 @@ pub struct RecoveryReport {
     /// What the engine replayed of its journal, in bytes.
     pub replayed_bytes: u64,
     /// What was cut off the end of the journal because a crash had left it incomplete, in bytes. Nothing in it was
-    /// acknowledged.
+    /// acknowledged. It is kept in the file `TORN` until the next crash.
     pub cut_bytes: u64,
     /// Recent events whose ids are known again, so that repeated appends are recognised.
     pub remembered_events: usize,
@@ -58,7 +58,7 @@ impl fmt::Display for RecoveryReport {
     }
 }
 
-/// Why a log was not opened. Nothing of what is in the directory was changed.
+/// Why a log was not opened. Nothing in the directory was changed, but for a torn end that was moved to the file `TORN`.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -198,7 +198,7 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
     if must_hold > 0 && !directory.engine().exists() {
         return Err(behind(&directory, 0, must_hold));
     }
-    let journal = journal::survey(&directory.engine()).map_err(|fault| match fault {
+    let journal = journal::survey(&directory.engine(), &directory.torn()).map_err(|fault| match fault {
         JournalFault::Io(file, error) => OpenError::io(&file, &error),
         JournalFault::Damaged { file, offset } => OpenError::Damaged {
             place: format!("{} at byte {offset}", file.display()),

@@ -2,6 +2,8 @@
 //!
 //! The writing process is this test binary itself, started again with the directory in its environment.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics where it finds what must not be")]
+
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -14,14 +16,14 @@ use forebay_store::{AppendRequest, Direction, EventStore, PageLimit, ReadStream,
 use uuid::Uuid;
 
 const DIRECTORY: &str = "FOREBAY_TEST_CRASH_DIRECTORY";
-const ROUNDS: u64 = 12;
-const WRITERS: u64 = 4;
+const ROUNDS: u64 = 8;
+const WRITERS: usize = 4;
 
 fn open(directory: &Path) -> (EmbeddedLog, forebay_log::RecoveryReport) {
     EmbeddedLog::open(LogOptions::new(directory, Arc::new(SystemClock::new()))).unwrap()
 }
 
-fn stream(writer: u64) -> StreamName {
+fn stream(writer: usize) -> StreamName {
     StreamName::new(&format!("writer-{writer}")).unwrap()
 }
 
@@ -49,22 +51,24 @@ async fn child_appends_until_it_is_killed() {
                     last.map_or(ExpectedRevision::NoStream, |last| ExpectedRevision::Exact(Revision::new(last)));
                 log.append(AppendRequest { stream: stream.clone(), expected, events }).await.unwrap();
                 last = Some(next + count - 1);
-                writeln!(std::io::stdout(), "ack {writer} {}", next + count - 1).unwrap();
+                let mut output = std::io::stdout().lock();
+                writeln!(output, "ack {writer} {}", next + count - 1).unwrap();
             }
         })
     });
-    for writer in writers.collect::<Vec<_>>() {
-        writer.await.unwrap();
+    let writers: Vec<_> = writers.collect();
+    for writer in writers {
+        let _: () = writer.await.unwrap();
     }
 }
 
-fn numbered(writer: u64, number: u64) -> ProposedEvent {
-    let id = Uuid::from_u64_pair(writer + 1, number);
+fn numbered(writer: usize, number: u64) -> ProposedEvent {
+    let id = Uuid::from_u128((writer as u128 + 1) << 64 | u128::from(number));
     ProposedEvent::json(id, "Numbered", format!("{{\"number\":{number},\"filler\":\"{}\"}}", "x".repeat(200)))
 }
 
 /// Runs the child and kills it after so many acknowledgements; answers the last one of each writer.
-fn run_and_kill(directory: &Path, acknowledgements: u64) -> [Option<u64>; WRITERS as usize] {
+fn run_and_kill(directory: &Path, acknowledgements: u64) -> [Option<u64>; WRITERS] {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child_appends_until_it_is_killed", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, directory)
@@ -72,7 +76,7 @@ fn run_and_kill(directory: &Path, acknowledgements: u64) -> [Option<u64>; WRITER
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = [None; WRITERS as usize];
+    let mut said = [None; WRITERS];
     let mut left = acknowledgements;
     // What it said before it was killed is still in the pipe, so this reads on to the end.
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -116,5 +120,5 @@ async fn what_was_acknowledged_survives_kill() {
     }
     let report = verify(directory.path(), |_| ()).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(report.streams, WRITERS);
+    assert_eq!(report.streams, WRITERS as u64);
 }

@@ -1,14 +1,336 @@
 //! Owns the metrics of connectors: the documented names and ours.
+//!
+//! Names of counters end in `_total`, as OpenMetrics has it. The documented names that do not fit that
+//! (`kurrent_sink_written_total_records`, `messaging_kurrent_consumer_message_count`,
+//! `messaging_kurrent_processor_error_count`) are exposed exactly, with the type `unknown`.
 
-use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::{Metric, Registry};
+
+/// Upper bounds of the buckets of all histograms, in seconds.
+const BUCKETS_S: [f64; 14] =
+    [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
+
+/// Which connector a series belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectorLabels {
+    connector_id: String,
+    sink: String,
+}
+
+/// Which connector and what kind of error a series belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    connector_id: String,
+    sink: String,
+    error_type: &'static str,
+}
+
+/// A number that only rises, under a name that no counter could have.
+#[derive(Clone, Debug, Default)]
+struct Tally(Arc<AtomicU64>);
+
+impl Tally {
+    fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+impl TypedMetric for Tally {
+    const TYPE: MetricType = MetricType::Unknown;
+}
+
+impl EncodeMetric for Tally {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.encode_gauge(&self.0.load(Ordering::Relaxed))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(BUCKETS_S)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Histograms(Family<ConnectorLabels, Histogram, Buckets>);
+
+impl Default for Histograms {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(Buckets))
+    }
+}
+
+type Counters = Family<ConnectorLabels, Counter>;
+type Gauges = Family<ConnectorLabels, Gauge<i64, AtomicI64>>;
+type Tallies = Family<ConnectorLabels, Tally>;
 
 /// All metrics of all connectors of this process; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {}
+pub struct Metrics {
+    active: Gauges,
+    written: Tallies,
+    errors: Family<ErrorLabels, Counter>,
+    failures: Tallies,
+    transform_duration: Histograms,
+    write_latency: Histograms,
+    consumed: Tallies,
+    commit_latency: Histograms,
+    lag: Gauges,
+    read: Counters,
+    delivered: Counters,
+    skipped: Counters,
+    parked: Counters,
+    in_flight: Gauges,
+    checkpoint_position: Gauges,
+    checkpoints_written: Counters,
+    lag_seconds: Gauges,
+    retries: Counters,
+    lanes_busy: Gauges,
+}
 
 impl Metrics {
     /// Makes the metrics and registers them.
-    pub fn register(_registry: &mut Registry) -> Self {
-        Self {}
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        metrics.register_documented(registry);
+        metrics.register_own(registry);
+        metrics
+    }
+
+    /// The metrics of one connector, resolved once so that counting is an addition.
+    pub fn of(&self, connector_id: &str, sink: &str) -> ConnectorMetrics {
+        let labels = ConnectorLabels { connector_id: connector_id.to_owned(), sink: sink.to_owned() };
+        ConnectorMetrics {
+            active: self.active.get_or_create_owned(&labels),
+            written: self.written.get_or_create_owned(&labels),
+            errors: self.errors.clone(),
+            failures: self.failures.get_or_create_owned(&labels),
+            transform_duration: self.transform_duration.0.get_or_create_owned(&labels),
+            write_latency: self.write_latency.0.get_or_create_owned(&labels),
+            consumed: self.consumed.get_or_create_owned(&labels),
+            commit_latency: self.commit_latency.0.get_or_create_owned(&labels),
+            lag: self.lag.get_or_create_owned(&labels),
+            read: self.read.get_or_create_owned(&labels),
+            delivered: self.delivered.get_or_create_owned(&labels),
+            skipped: self.skipped.get_or_create_owned(&labels),
+            parked: self.parked.get_or_create_owned(&labels),
+            in_flight: self.in_flight.get_or_create_owned(&labels),
+            checkpoint_position: self.checkpoint_position.get_or_create_owned(&labels),
+            checkpoints_written: self.checkpoints_written.get_or_create_owned(&labels),
+            lag_seconds: self.lag_seconds.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            lanes_busy: self.lanes_busy.get_or_create_owned(&labels),
+            labels,
+        }
+    }
+
+    fn register_documented(&self, registry: &mut Registry) {
+        add(registry, "kurrent_connector_active_total", "Connectors active now", &self.active);
+        add(registry, "kurrent_sink_written_total_records", "Records the sink confirmed", &self.written);
+        add(registry, "kurrent_sink_errors", "Failures the sink answered", &self.errors);
+        add(registry, "messaging_kurrent_processor_error_count", "Failures that ended it", &self.failures);
+        let help = "Seconds a batch spent in the transform";
+        add(registry, "kurrent_sink_transform_duration_s", help, &self.transform_duration.0);
+        let help = "Seconds from creation to confirmation, of the oldest record of each batch";
+        add(registry, "kurrent_sink_write_latency_s", help, &self.write_latency.0);
+        let help = "Events handed out by the subscription";
+        add(registry, "messaging_kurrent_consumer_message_count", help, &self.consumed);
+        let help = "Seconds it took to store a checkpoint";
+        add(registry, "messaging_kurrent_consumer_commit_latency_s", help, &self.commit_latency.0);
+        let help = "Position of the last event of the log less the position up to which all is settled";
+        add(registry, "messaging_kurrent_consumer_lag", help, &self.lag);
+    }
+
+    fn register_own(&self, registry: &mut Registry) {
+        let help = "Events read: delivered, skipped, parked and in flight together";
+        add(registry, "forebay_records_read", help, &self.read);
+        add(registry, "forebay_records_delivered", "Records the sink confirmed", &self.delivered);
+        add(registry, "forebay_records_skipped", "Events that filter or transform dropped", &self.skipped);
+        add(registry, "forebay_records_parked", "Records set aside", &self.parked);
+        add(registry, "forebay_records_in_flight", "Records read and not settled", &self.in_flight);
+        let help = "Position of the last stored checkpoint";
+        add(registry, "forebay_checkpoint_position", help, &self.checkpoint_position);
+        add(registry, "forebay_checkpoints_written", "Checkpoints stored", &self.checkpoints_written);
+        let help = "Age of the last settled record while the connector is behind, in seconds";
+        add(registry, "forebay_lag_seconds", help, &self.lag_seconds);
+        add(registry, "forebay_retries", "Attempts after the first one", &self.retries);
+        add(registry, "forebay_lanes_busy", "Lanes with a batch on its way", &self.lanes_busy);
+    }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: &M) {
+    registry.register(name, help, metric.clone());
+}
+
+/// The metrics of one connector.
+#[derive(Clone, Debug)]
+pub struct ConnectorMetrics {
+    labels: ConnectorLabels,
+    errors: Family<ErrorLabels, Counter>,
+    written: Tally,
+    failures: Tally,
+    consumed: Tally,
+    active: Gauge<i64, AtomicI64>,
+    transform_duration: Histogram,
+    write_latency: Histogram,
+    commit_latency: Histogram,
+    lag: Gauge<i64, AtomicI64>,
+    read: Counter,
+    delivered: Counter,
+    skipped: Counter,
+    parked: Counter,
+    in_flight: Gauge<i64, AtomicI64>,
+    checkpoint_position: Gauge<i64, AtomicI64>,
+    checkpoints_written: Counter,
+    lag_seconds: Gauge<i64, AtomicI64>,
+    retries: Counter,
+    lanes_busy: Gauge<i64, AtomicI64>,
+}
+
+impl ConnectorMetrics {
+    /// The connector runs, or does not.
+    pub fn active(&self, active: bool) {
+        self.active.set(i64::from(active));
+        if !active {
+            for gauge in [&self.in_flight, &self.lanes_busy, &self.lag, &self.lag_seconds] {
+                gauge.set(0);
+            }
+        }
+    }
+
+    /// The connector ended because it could not go on.
+    pub fn ended_in_failure(&self) {
+        self.failures.add(1);
+    }
+
+    /// Events were read, so many of them dropped by the filter.
+    pub fn read(&self, events: u64, skipped: u64) {
+        self.consumed.add(events);
+        self.read.inc_by(events);
+        self.skipped.inc_by(skipped);
+        self.in_flight.inc_by(signed(events.saturating_sub(skipped)));
+    }
+
+    /// Records were confirmed by the sink.
+    pub fn delivered(&self, records: u64) {
+        self.written.add(records);
+        self.delivered.inc_by(records);
+        self.in_flight.dec_by(signed(records));
+    }
+
+    /// Records were dropped by the transform.
+    pub fn skipped(&self, records: u64) {
+        self.skipped.inc_by(records);
+        self.in_flight.dec_by(signed(records));
+    }
+
+    /// Records were set aside.
+    pub fn parked(&self, records: u64) {
+        self.parked.inc_by(records);
+        self.in_flight.dec_by(signed(records));
+    }
+
+    /// An attempt begins.
+    pub fn attempt_begins(&self, is_retry: bool) {
+        self.lanes_busy.inc();
+        if is_retry {
+            self.retries.inc();
+        }
+    }
+
+    /// An attempt ended; the oldest record of its batch is so many seconds old, if it was confirmed.
+    pub fn attempt_ended(&self, age_s: Option<f64>) {
+        self.lanes_busy.dec();
+        if let Some(age_s) = age_s {
+            self.write_latency.observe(age_s);
+        }
+    }
+
+    /// A failure was answered, of this kind.
+    pub fn failed(&self, error_type: &'static str) {
+        let ConnectorLabels { connector_id, sink } = self.labels.clone();
+        self.errors.get_or_create(&ErrorLabels { connector_id, sink, error_type }).inc();
+    }
+
+    /// A batch spent so many seconds in the transform.
+    pub fn transformed(&self, seconds: f64) {
+        self.transform_duration.observe(seconds);
+    }
+
+    /// A checkpoint at this position was stored; it took so many seconds.
+    pub fn checkpoint(&self, position: u64, seconds: f64) {
+        self.checkpoint_position.set(signed(position));
+        self.checkpoints_written.inc();
+        self.commit_latency.observe(seconds);
+    }
+
+    /// How far the connector is behind the end of the log.
+    pub fn lag(&self, events: u64, seconds: u64) {
+        self.lag.set(signed(events));
+        self.lag_seconds.set(signed(seconds));
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documented_names_are_exposed_and_the_identity_holds() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry).of("orders-http", "http-sink");
+        metrics.active(true);
+        metrics.read(10, 3);
+        metrics.delivered(4);
+        metrics.skipped(1);
+        metrics.parked(1);
+        metrics.failed("connect");
+        metrics.attempt_begins(true);
+        metrics.attempt_ended(Some(0.2));
+        metrics.checkpoint(7, 0.01);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let labels = r#"{connector_id="orders-http",sink="http-sink"}"#;
+        for line in [
+            format!("kurrent_connector_active_total{labels} 1"),
+            format!("kurrent_sink_written_total_records{labels} 4"),
+            r#"kurrent_sink_errors_total{connector_id="orders-http",sink="http-sink",error_type="connect"} 1"#
+                .to_owned(),
+            format!("messaging_kurrent_consumer_message_count{labels} 10"),
+            format!("kurrent_sink_write_latency_s_count{labels} 1"),
+            format!("messaging_kurrent_consumer_commit_latency_s_count{labels} 1"),
+            format!("messaging_kurrent_consumer_lag{labels} 0"),
+            format!("forebay_records_read_total{labels} 10"),
+            format!("forebay_records_delivered_total{labels} 4"),
+            format!("forebay_records_skipped_total{labels} 4"),
+            format!("forebay_records_parked_total{labels} 1"),
+            format!("forebay_records_in_flight{labels} 1"),
+            format!("forebay_checkpoint_position{labels} 7"),
+            format!("forebay_retries_total{labels} 1"),
+            format!("forebay_lanes_busy{labels} 0"),
+        ] {
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
+        }
     }
 }

@@ -77,10 +77,17 @@ const ARROWS: &[Arrow] = &[
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow {
         package: "forebay-reference",
-        uses: &["forebay-connector", "forebay-sinks", "forebay-runtime", "forebay-api", "forebay-cli"],
+        uses: &[
+            "forebay-connector",
+            "forebay-sinks",
+            "forebay-runtime",
+            "forebay-api",
+            "forebay-server",
+            "forebay-cli",
+        ],
         uses_in_tests: &[],
     },
-    Arrow { package: "forebay-bench", uses: &[], uses_in_tests: &[] },
+    Arrow { package: "forebay-bench", uses: &["forebay-event", "forebay-store", "forebay-log"], uses_in_tests: &[] },
 ];
 
 /// The two kinds of tables in a manifest that draw an arrow.

@@ -7,7 +7,8 @@ use crate::workspace::{self, TextFile};
 const ARCHITECTURE_LINES_MAX: usize = 250;
 
 pub(super) fn check(files: &[TextFile]) -> Vec<Finding> {
-    let exists = |path: &str| workspace::root().join(path).exists();
+    let root = workspace::root();
+    let exists = |path: &str| root.join(path).exists();
     let pages = files.iter().filter(|file| file.path.ends_with(".md"));
     let mut findings: Vec<Finding> = pages.flat_map(|page| dead_links(page, exists)).collect();
     for file in files.iter().filter(|file| file.path == "ARCHITECTURE.md") {

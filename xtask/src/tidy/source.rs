@@ -67,9 +67,10 @@ fn opening(file: &TextFile) -> Option<Finding> {
 
 fn length(file: &TextFile, code: &[String]) -> Option<Finding> {
     let lines = tests_begin(code).min(file.text.lines().count());
-    let (max, cure) = match file.path.rsplit('/').next() {
-        Some("main.rs") => (MAIN_LINES_MAX, "move the work into a library"),
-        _ => (LINES_MAX, "split it by concept"),
+    let (max, cure) = if file.path.ends_with("src/main.rs") {
+        (MAIN_LINES_MAX, "move the work into a library")
+    } else {
+        (LINES_MAX, "split it by concept")
     };
     (lines > max).then(|| Finding::of_file(&file.path, format!("{lines} lines before tests, at most {max}: {cure}")))
 }
@@ -77,8 +78,8 @@ fn length(file: &TextFile, code: &[String]) -> Option<Finding> {
 /// `mod.rs` and `lib.rs` are front pages: doc, `mod` lines, re-exports.
 fn front_page(file: &TextFile, code: &[String]) -> Vec<Finding> {
     let name = file.path.rsplit('/').next().unwrap_or_default();
-    // A test of the binary has its own `tests/<name>/mod.rs`; it is a page like any other.
-    if name != "mod.rs" && name != "lib.rs" {
+    let of_tests = file.path.split('/').any(|part| part == "tests");
+    if of_tests || (name != "mod.rs" && name != "lib.rs") {
         return Vec::new();
     }
     let before_tests = code.iter().take(tests_begin(code)).enumerate();

@@ -1,9 +1,38 @@
 //! What users ask: commands and queries over a connector's own streams.
+//!
+//! ```text
+//! command ─▶ rules of the state ─▶ event in `$connectors/{id}` ─▶ entity ─▶ supervisor (control)
+//!                                           ▲                                  │
+//!                                           └──────── reports of the host ◀────┘
+//! ```
 
-mod view;
-mod error;
+mod identity;
+mod secrets;
+mod event;
+mod entity;
+mod journal;
+mod snapshot;
 mod facade;
+mod create;
+mod settings;
+mod start;
+mod stop;
+mod reset;
+mod rename;
+mod delete;
+mod view;
+mod queries;
+mod declared;
 pub mod apply;
+mod error;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod apply_tests;
+#[cfg(test)]
+mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
@@ -11,3 +40,8 @@ pub use view::{
     ConnectorState, ConnectorView, CreateConnector, ErrorDetails, ListQuery, PreviewOutcome, PreviewReport,
     PreviewRequest, PreviewSample,
 };
+
+pub(crate) use entity::{Activation, Entity};
+pub(crate) use event::{Happening, number};
+pub(crate) use journal::{event_id, report, still_at};
+pub(crate) use secrets::{Secrecy, Vault};

@@ -1,5 +1,7 @@
 //! Owns what queries answer and commands take.
 
+use std::fmt;
+
 use forebay_connector::settings::SettingsMap;
 use forebay_event::{Position, Timestamp};
 
@@ -76,13 +78,20 @@ pub struct ConnectorView {
     pub restart_needed: bool,
 }
 
-/// What a create takes.
-#[derive(Clone, Debug)]
+/// What a create takes. Its debug text shows which settings there are, not their values.
+#[derive(Clone)]
 pub struct CreateConnector {
     /// A name to show; the id when absent or blank.
     pub name: Option<String>,
     /// Its settings, `instanceTypeName` among them.
     pub settings: SettingsMap,
+}
+
+impl fmt::Debug for CreateConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.settings.iter().map(|(key, _)| key).collect();
+        f.debug_struct("CreateConnector").field("name", &self.name).field("settings", &keys).finish()
+    }
 }
 
 /// Which connectors to list. Empty lists mean all.

@@ -1,0 +1,40 @@
+//! Measures the product against a plain client loop in the same run; `cargo xtask bench` starts it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool talks to the terminal it was started in")]
+
+mod clock;
+mod latency;
+mod load;
+mod receiver;
+mod connection;
+mod baseline;
+mod product;
+mod cases;
+mod table;
+mod soak;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: forebay-bench --forebay PATH [--quick]
+       forebay-bench soak EVENTS
+       forebay-bench receiver [--delay-ms N] [--fail-every N]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["receiver", rest @ ..] => receiver::run(rest),
+        ["soak", events] => soak::run(events),
+        ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL),
+        ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK),
+        _ => Err(anyhow::anyhow!("not understood: {}\n{USAGE}", words.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

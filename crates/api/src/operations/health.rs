@@ -1,0 +1,61 @@
+//! Owns health: alive, ready, and in detail.
+
+use axum::extract::State;
+use axum::response::Response;
+use forebay_event::Position;
+use forebay_runtime::management::{ConnectorView, ListQuery};
+use serde_json::{Value, json};
+
+use super::node::OperationsApi;
+use crate::request::QueryPairs;
+use crate::status::{self, Refusal};
+
+/// Alive: whoever reads this is.
+pub(super) async fn live(query: QueryPairs) -> Result<Response, Refusal> {
+    status::healthy(query.one("liveCode"))
+}
+
+/// Ready: the store answers and the server is not stopping.
+pub(super) async fn ready(
+    State(OperationsApi { api }): State<OperationsApi>,
+    query: QueryPairs,
+) -> Result<Response, Refusal> {
+    if api.stopping.is_cancelled() {
+        return Err(Refusal::unavailable("the server is stopping"));
+    }
+    api.store.head().await.map_err(|error| Refusal::unavailable(error.to_string()))?;
+    status::healthy(query.one("liveCode"))
+}
+
+/// The store and each connector. A failed connector is told, but makes no node unhealthy.
+pub(super) async fn detail(State(OperationsApi { api }): State<OperationsApi>) -> Response {
+    let head = api.store.head().await;
+    let connectors = api.connectors.list(ListQuery::default()).await;
+    let position = head.as_ref().ok().copied().flatten();
+    let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
+    let views = connectors.unwrap_or_default();
+    let failed = views.iter().any(|view| view.error.is_some());
+    let word = match (serving, failed) {
+        (false, _) => "unavailable",
+        (true, true) => "degraded",
+        (true, false) => "ok",
+    };
+    let store = match head {
+        Ok(head) => json!({ "ok": true, "lastPosition": head.map(|position| position.to_string()) }),
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    };
+    let connectors: Vec<_> = views.iter().map(|view| connector(view, position)).collect();
+    status::health(json!({ "status": word, "store": store, "connectors": connectors }), serving)
+}
+
+fn connector(view: &ConnectorView, head: Option<Position>) -> Value {
+    let settled = view.progress.and_then(|progress| progress.settled).or(view.position).unwrap_or(Position::START);
+    let error = view.error.as_ref().map(|error| json!({ "code": error.code, "message": error.message }));
+    json!({
+        "id": view.id,
+        "state": view.state.wire_name(),
+        "error": error,
+        "parked": view.progress.map_or(0, |progress| progress.parked),
+        "lag": head.map_or(0, |head| head.commit().saturating_sub(settled.commit())),
+    })
+}

@@ -1,0 +1,9 @@
+//! Operation over HTTP: facts about the node, health, numbers, metrics, the API's own document.
+
+mod routes;
+mod node;
+mod health;
+mod metrics;
+
+pub(crate) use node::OperationsApi;
+pub(crate) use routes::ROUTES;

@@ -1,0 +1,69 @@
+//! Owns what is told about the node: `/info`, `/ping`, `/stats`, `/openapi.json`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use forebay_runtime::management::{ConnectorState, ListQuery};
+use serde_json::json;
+
+use crate::openapi;
+use crate::router::Api;
+use crate::status::Refusal;
+
+/// What handlers of operation share: everything.
+#[derive(Clone)]
+pub(crate) struct OperationsApi {
+    pub(super) api: Api,
+}
+
+impl OperationsApi {
+    /// Tells about this API's node.
+    pub(crate) fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+/// Version, state and features.
+pub(super) async fn info(State(OperationsApi { api }): State<OperationsApi>) -> Response {
+    Json(json!({
+        "dbVersion": api.node.version,
+        "esVersion": api.node.version,
+        "product": "forebay",
+        "node": api.node.name,
+        "state": "leader",
+        "features": { "projections": false, "userManagement": false, "atomPub": true, "connectors": true },
+        "authentication": { "type": "insecure", "properties": {} },
+    }))
+    .into_response()
+}
+
+/// Answers that there is somebody.
+pub(super) async fn ping() -> Response {
+    Json(json!({ "text": "Ping request successfully handled" })).into_response()
+}
+
+/// A few numbers.
+pub(super) async fn stats(State(OperationsApi { api }): State<OperationsApi>) -> Result<Response, Refusal> {
+    let head = api.store.head().await?;
+    let views = api.connectors.list(ListQuery::default()).await?;
+    let count = |state| views.iter().filter(|view| view.state == state).count();
+    Ok(Json(json!({
+        "node": api.node.name,
+        "version": api.node.version,
+        "started": api.node.started.to_string(),
+        "uptimeSeconds": api.clock.now().since(api.node.started).as_secs(),
+        "log": { "lastPosition": head.map(|position| position.to_string()) },
+        "connectors": {
+            "total": views.len(),
+            "running": count(ConnectorState::Running),
+            "stopped": count(ConnectorState::Stopped),
+            "failed": views.iter().filter(|view| view.error.is_some()).count(),
+        },
+    }))
+    .into_response())
+}
+
+/// The document of this API.
+pub(super) async fn document() -> Response {
+    Json(openapi::document()).into_response()
+}

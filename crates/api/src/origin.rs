@@ -1,0 +1,71 @@
+//! Owns what pages of other sites may do: read and write streams as the protocol has it, but not manage connectors.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, Method, header};
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::request::header_text;
+use crate::status::Refusal;
+
+/// Request headers that a page of another site may send.
+const REQUEST_HEADERS: &[&str] = &[
+    "content-type",
+    "authorization",
+    "accept",
+    "if-none-match",
+    "x-requested-with",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "es-eventtype",
+    "es-eventid",
+    "es-expectedversion",
+    "es-requireleader",
+    "es-requiremaster",
+    "es-harddelete",
+    "es-resolvelinktos",
+    "es-longpoll",
+    "kurrent-eventtype",
+    "kurrent-eventid",
+    "kurrent-expectedversion",
+    "kurrent-requireleader",
+    "kurrent-harddelete",
+    "kurrent-resolvelinktos",
+    "kurrent-longpoll",
+];
+
+/// Answer headers that a page of another site may read.
+const ANSWER_HEADERS: &[&str] =
+    &["location", "etag", "es-position", "kurrent-position", "es-currentversion", "kurrent-currentversion"];
+
+/// Lets pages of any site use the routes it is laid over.
+pub(crate) fn any_site() -> CorsLayer {
+    let named = |names: &'static [&'static str]| names.iter().map(|name| HeaderName::from_static(name));
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_headers(named(REQUEST_HEADERS).collect::<Vec<_>>())
+        .expose_headers(named(ANSWER_HEADERS).collect::<Vec<_>>())
+}
+
+/// Refuses requests that a browser sends for a page of another site.
+///
+/// A connector writes to files and sends to URLs; without this any page that an operator opens could make one.
+pub(crate) async fn same_site_only(request: Request, next: Next) -> Response {
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
+    let origin = origin.to_str().unwrap_or_default().to_owned();
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+    if !authority.is_empty() && authority.eq_ignore_ascii_case(host(&request)) {
+        next.run(request).await
+    } else {
+        Refusal::foreign_origin(&origin).into_response()
+    }
+}
+
+fn host(request: &Request) -> &str {
+    match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => header_text(request.headers(), header::HOST),
+    }
+}

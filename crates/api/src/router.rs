@@ -1,0 +1,81 @@
+//! Owns the router: all tables, mounted, with what every request passes through.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware};
+use forebay_event::{Clock, Timestamp};
+use forebay_runtime::Connectors;
+use forebay_store::EventStore;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::operations::OperationsApi;
+use crate::request::MANAGEMENT_BODY_SIZE_MAX;
+use crate::routes::{mount, unknown_path};
+use crate::status::Refusal;
+use crate::streams::{APPEND_BODY_SIZE_MAX, StreamsApi};
+use crate::{connectors, operations, origin, streams};
+
+/// What the API translates for, and what it tells about the node.
+#[derive(Clone)]
+pub struct Api {
+    /// The event store.
+    pub store: Arc<dyn EventStore>,
+    /// All connectors.
+    pub connectors: Connectors,
+    /// All metrics of this process.
+    pub registry: Arc<Registry>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is told about this node.
+    pub node: NodeFacts,
+    /// Ends subscriptions and makes the node not ready.
+    pub stopping: CancellationToken,
+}
+
+/// What `/info` and `/stats` tell about a node.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// The name an operator gave it.
+    pub name: String,
+    /// The version of the server.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// Builds the router of the whole API.
+pub fn router(api: Api) -> Router {
+    let streams = streams_router(StreamsApi::new(api.store.clone(), api.stopping.clone()));
+    let connectors = mount(connectors::ROUTES, api.connectors.clone())
+        .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
+        .layer(middleware::from_fn(origin::same_site_only));
+    let operations = mount(operations::ROUTES, OperationsApi::new(api))
+        .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
+        .layer(origin::any_site());
+    guarded(streams.merge(connectors).merge(operations))
+}
+
+/// The routes of streams alone.
+pub(crate) fn streams_router(api: StreamsApi) -> Router {
+    mount(streams::ROUTES, api).layer(DefaultBodyLimit::max(APPEND_BODY_SIZE_MAX)).layer(origin::any_site())
+}
+
+/// Adds what every request passes through: unknown paths are refused by name, panics are caught.
+pub(crate) fn guarded(router: Router) -> Router {
+    router.fallback(unknown_path).layer(CatchPanicLayer::custom(panicked))
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(panic = message, "a request broke its handler");
+    Refusal::internal().into_response()
+}

@@ -1,0 +1,21 @@
+//! Streams over HTTP: append, read, follow, delete; as the quick-starts do with curl, and in a plain JSON form.
+
+mod routes;
+mod state;
+mod point;
+mod append;
+mod append_plain;
+mod event_json;
+mod read_plain;
+mod subscribe;
+mod feed;
+mod feed_all;
+mod entry;
+mod remove;
+mod metadata;
+
+pub(crate) use routes::ROUTES;
+pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Owns deleting a stream, softly or for good.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::point::{expected_version, stream_name};
+use super::state::StreamsApi;
+use crate::request::{UrlPath, twin_flag};
+use crate::status::{self, Refusal};
+
+/// Deletes a stream; with `ES-HardDelete: true` nothing can ever be appended to it again.
+pub(super) async fn remove(
+    State(api): State<StreamsApi>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = stream_name(&name)?;
+    let expected = expected_version(&headers)?;
+    if twin_flag(&headers, "harddelete")? {
+        api.store.tombstone(&stream, expected).await?;
+    } else {
+        api.store.delete(&stream, expected).await?;
+    }
+    Ok(status::no_content())
+}

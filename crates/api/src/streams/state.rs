@@ -1,0 +1,78 @@
+//! Owns what handlers of streams share: the store, and the bounds on what is done at the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use forebay_store::EventStore;
+use http::header;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::request::{header_text, refuse_body};
+use crate::status::Refusal;
+
+/// An append's body holds at most so many bytes: 16 MiB of events as base64, and what stands around them.
+pub(crate) const APPEND_BODY_SIZE_MAX: usize = 24 << 20;
+/// Bodies of appends that are read or waiting for the store hold at most so many bytes together.
+const APPENDS_SIZE_MAX: usize = 256 << 20;
+/// The unit by which those are counted, in bytes.
+const APPEND_UNIT: usize = 4 << 10;
+/// An append's body arrives within so long.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// So many subscriptions over HTTP at the same time.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+
+/// What handlers of streams share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct StreamsApi {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) stopping: CancellationToken,
+    appends: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
+}
+
+impl StreamsApi {
+    /// Serves this store until it is told to stop.
+    pub(crate) fn new(store: Arc<dyn EventStore>, stopping: CancellationToken) -> Self {
+        Self {
+            store,
+            stopping,
+            appends: Arc::new(Semaphore::new(APPENDS_SIZE_MAX / APPEND_UNIT)),
+            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+        }
+    }
+
+    /// The right to hold one subscription.
+    pub(crate) fn subscription_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permit = self.subscriptions.clone().try_acquire_owned();
+        permit.map_err(|_| Refusal::too_many("subscriptions", SUBSCRIPTIONS_MAX))
+    }
+}
+
+/// The body of an append, and its share of the memory that all appends have together.
+pub(crate) struct AppendBody {
+    /// The body.
+    pub(crate) bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+impl FromRequest<StreamsApi> for AppendBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &StreamsApi) -> Result<Self, Refusal> {
+        let announced = header_text(request.headers(), header::CONTENT_LENGTH).parse::<usize>();
+        let size = announced.unwrap_or(APPEND_BODY_SIZE_MAX);
+        if size > APPEND_BODY_SIZE_MAX {
+            return Err(Refusal::too_large(APPEND_BODY_SIZE_MAX));
+        }
+        let units = u32::try_from(size.div_ceil(APPEND_UNIT).max(1)).unwrap_or(u32::MAX);
+        let stopped = |_| Refusal::unavailable("the server is stopping");
+        let share = api.appends.clone().acquire_many_owned(units).await.map_err(stopped)?;
+        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, api)).await;
+        let bytes =
+            body.map_err(|_| Refusal::body_timeout())?.map_err(|error| refuse_body(&error, APPEND_BODY_SIZE_MAX))?;
+        Ok(Self { bytes, _share: share })
+    }
+}

@@ -1,0 +1,467 @@
+//! Owns a connector's supervisor: one task per connector that makes what runs what is wanted, and reports what became
+//! of it.
+//!
+//! The supervisor looks at the connector as its stream says it is, never at a queue of commands: whatever came in between,
+//! it acts on the newest wish. One run is: lease, settings, pipeline, end, release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_event::{Position, Revision};
+use forebay_store::{LogPoint, ReadError};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, info, warn};
+
+use super::checkpoint::last_checkpoint;
+use super::lease::{self, ACQUISITION_LIMIT, HeldLease};
+use super::lifecycle::{HostState, Lifecycle};
+use super::registry::{Node, Phase, Slot};
+use super::runner::Prepared;
+use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
+use crate::pipeline::{End, PipelineFailure, Progress, Run, Surroundings};
+
+/// How long a pipeline may take beyond its own stop limit, and to notice that its lease is lost, before it is cut off.
+pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(1);
+/// The pause before something that the store refused is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// The longest error message that is stored, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Follows one connector until the node goes down.
+pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
+    let mut supervisor = Supervisor { seen: slot.follow(), node, slot, hosted: false };
+    supervisor.follow().await;
+    supervisor.say_farewell().await;
+}
+
+struct Supervisor {
+    node: Arc<Node>,
+    slot: Arc<Slot>,
+    seen: watch::Receiver<Arc<Entity>>,
+    /// This node held the lease at some time and reported a state that its end makes untrue.
+    hosted: bool,
+}
+
+/// What comes after a run.
+enum After {
+    /// Look at what is wanted now.
+    Look,
+    /// The same again after a pause: nothing is wrong with the connector.
+    Again(Duration),
+}
+
+impl Supervisor {
+    async fn follow(&mut self) {
+        loop {
+            let entity = self.seen.borrow_and_update().clone();
+            let closing = self.node.closing.is_cancelled();
+            match entity.wanted().cloned() {
+                Some(activation) if !closing => {
+                    if !self.wait_for_restart(&entity, &activation).await {
+                        continue;
+                    }
+                    let after = self.run(&activation).await;
+                    {
+                        let mut hosting = self.slot.hosting.lock();
+                        hosting.phase = Phase::Idle;
+                        hosting.progress = None;
+                        hosting.settings = None;
+                    }
+                    if let After::Again(pause) = after {
+                        self.pause(pause, activation.revision).await;
+                    }
+                    continue;
+                }
+                None if is_unsettled(&entity) => {
+                    if !self.settle().await && !closing {
+                        self.pause_for_change(RETRY_PAUSE).await;
+                    }
+                    if !closing {
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            if closing {
+                return;
+            }
+            let closing = self.node.closing.clone();
+            tokio::select! {
+                () = closing.cancelled() => {}
+                changed = self.seen.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// A stopped host is reported as stopped; the wish to run stays, so that the connector comes back.
+    async fn say_farewell(&self) {
+        let entity = self.slot.entity();
+        if self.hosted && entity.wanted().is_some() && entity.live().is_some_and(|facts| runs(facts.state)) {
+            let stopped = report(&self.node, &self.slot, |entity| {
+                entity.live().filter(|facts| runs(facts.state)).map(|_| Happening::Stopped)
+            });
+            if let Err(error) = stopped.await {
+                warn!(connector_id = &*entity.id, %error, "the stop was not recorded");
+            }
+        }
+    }
+
+    /// Nothing runs here and nothing should: says so.
+    async fn settle(&self) -> bool {
+        let stopped = report(&self.node, &self.slot, |entity| is_unsettled(entity).then_some(Happening::Stopped)).await;
+        if let Err(error) = &stopped {
+            warn!(connector_id = &*self.slot.entity().id, %error, "the stop was not recorded, trying again");
+        }
+        stopped.is_ok()
+    }
+
+    /// After a failure, waits until it is time to try again; false when something else is wanted by then.
+    async fn wait_for_restart(&mut self, entity: &Entity, activation: &Activation) -> bool {
+        let Some(facts) = entity.live() else { return false };
+        let Some(at) = facts.next_restart else { return true };
+        let longest = self.node.runner.restart_delay(&activation.settings, facts.failures.max(1));
+        let wait = at.since(self.node.clock.now()).min(longest.unwrap_or_default());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = unwanted(&self.node, self.seen.clone(), activation.revision) => false,
+        }
+    }
+
+    async fn pause(&self, pause: Duration, activation: Revision) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = unwanted(&self.node, self.seen.clone(), activation) => {}
+        }
+    }
+
+    async fn pause_for_change(&mut self, pause: Duration) {
+        let closing = self.node.closing.clone();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = self.seen.changed() => {}
+            () = closing.cancelled() => {}
+        }
+    }
+
+    /// Runs an activation to its end, whatever ends it.
+    async fn run(&mut self, activation: &Arc<Activation>) -> After {
+        if !self.begin(activation).await {
+            return After::Look;
+        }
+        let (node, slot) = (Arc::clone(&self.node), Arc::clone(&self.slot));
+        let id = Arc::clone(&slot.entity().id);
+        let mut lifecycle = Lifecycle::of(&node, &id);
+        lifecycle.reach(HostState::Activating, None).await;
+        let lost = CancellationToken::new();
+        let lease = tokio::select! {
+            lease = lease::take(&node, &id, lost.clone(), ACQUISITION_LIMIT) => lease,
+            () = unwanted(&node, self.seen.clone(), activation.revision) => {
+                lifecycle.reach(HostState::Stopped, None).await;
+                return After::Look;
+            }
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => return self.stand_by(activation, &mut lifecycle, &error).await,
+        };
+        self.hosted = true;
+        let fenced = lost.clone();
+        let end = self.run_leased(activation, &mut lifecycle, &lease, lost).await;
+        if fenced.is_cancelled() {
+            self.hosted = false;
+        } else {
+            lease.release().await;
+        }
+        self.conclude(activation, &mut lifecycle, end).await
+    }
+
+    /// Marks the connector as being activated, unless something else is wanted by now.
+    async fn begin(&self, activation: &Activation) -> bool {
+        let _journal = self.slot.journal.lock().await;
+        let entity = self.slot.entity();
+        if entity.wanted().is_none_or(|wanted| wanted.revision != activation.revision) {
+            return false;
+        }
+        let mut hosting = self.slot.hosting.lock();
+        hosting.phase = Phase::Activating;
+        hosting.settings = Some(activation.settings.clone());
+        true
+    }
+
+    /// The lease could not be taken: a start that a user waits for has failed; a connector that only comes back waits for
+    /// its turn.
+    async fn stand_by(
+        &self,
+        activation: &Activation,
+        lifecycle: &mut Lifecycle<'_>,
+        error: &lease::TakeError,
+    ) -> After {
+        let started_now = self.slot.entity().live().is_some_and(|facts| facts.state == ConnectorState::Activating);
+        let held = matches!(error, lease::TakeError::Held { .. });
+        let details = ErrorDetails { code: "lease".to_owned(), message: error.to_string() };
+        lifecycle.reach(HostState::Stopped, Some(&details)).await;
+        if held && started_now {
+            self.report_failure(activation, details).await;
+            return After::Look;
+        }
+        warn!(connector_id = &*self.slot.entity().id, %error, "the lease is not to be had yet");
+        After::Again(RETRY_PAUSE)
+    }
+
+    /// Builds the pipeline and runs it under the lease.
+    async fn run_leased(
+        &self,
+        activation: &Arc<Activation>,
+        lifecycle: &mut Lifecycle<'_>,
+        lease: &HeldLease,
+        lost: CancellationToken,
+    ) -> Ended {
+        let (node, id) = (&self.node, Arc::clone(&self.slot.entity().id));
+        let prepared = match prepare(node, &id, activation).await {
+            Ok(prepared) => prepared,
+            Err(details) => return Ended::Failed(details),
+        };
+        let start_from = match start_from(node, &id, activation).await {
+            Ok(start_from) => start_from,
+            Err(error) => return Ended::NotBegun(error),
+        };
+        let stop = CancellationToken::new();
+        let (say_running, running) = oneshot::channel();
+        let (tell_progress, progress) = watch::channel(Progress::default());
+        let order = Run {
+            start_from,
+            epoch: lease.epoch,
+            stop: stop.clone(),
+            fenced: lost.clone(),
+            stop_limit: node.config.stop_limit,
+            running: say_running,
+        };
+        let surroundings = Surroundings {
+            store: Arc::clone(&node.store),
+            clock: Arc::clone(&node.clock),
+            metrics: node.metrics.clone(),
+            checkpoints: node.checkpoint_stream(&id),
+        };
+        self.slot.hosting.lock().progress = Some(progress);
+        let task = AbortOnDropHandle::new(tokio::spawn(prepared.run(surroundings, order, tell_progress)));
+        let mut watching = Watching { supervisor: self, activation, stop, lost, asked: false };
+        watching.follow(task, running, lifecycle).await
+    }
+
+    /// Writes down how it ended.
+    async fn conclude(&self, activation: &Activation, lifecycle: &mut Lifecycle<'_>, end: Ended) -> After {
+        let connector_id = &*self.slot.entity().id;
+        match end {
+            Ended::Stopped => {
+                lifecycle.reach(HostState::Stopped, None).await;
+                After::Look
+            }
+            Ended::Failed(details) => {
+                let message = shortened(self.node.without_secrets(connector_id, &activation.settings, details.message));
+                let details = ErrorDetails { message, ..details };
+                lifecycle.reach(HostState::Stopped, Some(&details)).await;
+                self.report_failure(activation, details).await;
+                After::Look
+            }
+            Ended::Fenced => {
+                let message = "the lease was lost".to_owned();
+                let details = ErrorDetails { code: "lease-lost".to_owned(), message };
+                lifecycle.reach(HostState::Stopped, Some(&details)).await;
+                warn!(connector_id, "the lease was lost; it is taken again when it is free");
+                After::Again(self.node.config.lease / 4)
+            }
+            Ended::NotBegun(error) => {
+                let details = ErrorDetails { code: "store".to_owned(), message: error.to_string() };
+                lifecycle.reach(HostState::Stopped, Some(&details)).await;
+                warn!(connector_id, %error, "the checkpoint could not be read, trying again");
+                After::Again(RETRY_PAUSE)
+            }
+        }
+    }
+
+    /// Reports a failure until it is recorded, or nobody wants the connector to run any more.
+    async fn report_failure(&self, activation: &Activation, details: ErrorDetails) {
+        loop {
+            let failed = report(&self.node, &self.slot, |entity| self.failure(entity, activation, &details)).await;
+            let Err(error) = failed else { return };
+            let connector_id = &*self.slot.entity().id;
+            error!(connector_id, %error, failure = details.message, "the failure was not recorded, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = unwanted(&self.node, self.seen.clone(), activation.revision) => return,
+            }
+        }
+    }
+
+    fn failure(&self, entity: &Entity, activation: &Activation, details: &ErrorDetails) -> Option<Happening> {
+        let facts = entity.live()?;
+        entity.wanted().filter(|wanted| wanted.revision == activation.revision)?;
+        let now = self.node.clock.now();
+        let failures = facts.failures_at(now);
+        let mut error = details.clone();
+        let delay = self.node.runner.restart_delay(&activation.settings, failures);
+        let next_restart = delay.map(|delay| now.plus(delay));
+        if let Some(at) = next_restart {
+            error.message = format!("{}; next restart at {at}, after {failures} failures in a row", error.message);
+        }
+        Some(Happening::Failed { error, next_restart })
+    }
+}
+
+/// How a run ended.
+enum Ended {
+    Stopped,
+    Failed(ErrorDetails),
+    Fenced,
+    /// It could not find out where to begin.
+    NotBegun(ReadError),
+}
+
+/// A pipeline under watch.
+struct Watching<'a> {
+    supervisor: &'a Supervisor,
+    activation: &'a Activation,
+    stop: CancellationToken,
+    lost: CancellationToken,
+    asked: bool,
+}
+
+impl Watching<'_> {
+    async fn follow(
+        &mut self,
+        mut task: AbortOnDropHandle<End>,
+        mut running: oneshot::Receiver<()>,
+        lifecycle: &mut Lifecycle<'_>,
+    ) -> Ended {
+        let (node, seen) = (&self.supervisor.node, self.supervisor.seen.clone());
+        let mut awaits_running = true;
+        let unwanted = unwanted(node, seen, self.activation.revision);
+        tokio::pin!(unwanted);
+        loop {
+            tokio::select! {
+                biased;
+                end = &mut task => return self.judge(end),
+                () = self.lost.cancelled() => return self.cut_off(task).await,
+                () = &mut unwanted, if !self.asked => {
+                    self.asked = true;
+                    self.stop.cancel();
+                    lifecycle.reach(HostState::Deactivating, None).await;
+                    return self.wait_for_stop(task).await;
+                }
+                alive = &mut running, if awaits_running => {
+                    awaits_running = false;
+                    if alive.is_ok() {
+                        self.is_running(lifecycle).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn is_running(&self, lifecycle: &mut Lifecycle<'_>) {
+        let Supervisor { node, slot, .. } = self.supervisor;
+        slot.hosting.lock().phase = Phase::Running;
+        let activation = self.activation.revision;
+        let reported = report(node, slot, |entity| {
+            entity.wanted().filter(|wanted| wanted.revision == activation).map(|_| Happening::Running)
+        });
+        if let Err(error) = reported.await {
+            warn!(connector_id = &*slot.entity().id, %error, "the state was not recorded");
+        }
+        lifecycle.reach(HostState::Running, None).await;
+    }
+
+    async fn wait_for_stop(&mut self, mut task: AbortOnDropHandle<End>) -> Ended {
+        let limit = self.supervisor.node.config.stop_limit + CUT_OFF_AFTER;
+        tokio::select! {
+            end = &mut task => self.judge(end),
+            () = self.lost.cancelled() => self.cut_off(task).await,
+            () = tokio::time::sleep(limit) => {
+                let connector_id = &*self.supervisor.slot.entity().id;
+                warn!(connector_id, limit_ms = limit.as_millis(), "the connector did not stop in time and is cut off");
+                task.abort();
+                let _ended = task.await;
+                Ended::Stopped
+            }
+        }
+    }
+
+    /// The lease is lost: the pipeline ends at once, by itself or not.
+    async fn cut_off(&self, mut task: AbortOnDropHandle<End>) -> Ended {
+        if tokio::time::timeout(CUT_OFF_AFTER, &mut task).await.is_err() {
+            task.abort();
+            let _ended = task.await;
+        }
+        Ended::Fenced
+    }
+
+    fn judge(&self, end: Result<End, tokio::task::JoinError>) -> Ended {
+        let failed = |code: &str, message: &str| {
+            Ended::Failed(ErrorDetails { code: code.to_owned(), message: message.to_owned() })
+        };
+        match end {
+            Ok(End::Fenced) => Ended::Fenced,
+            Ok(End::Failed(PipelineFailure { code, message })) => failed(code, &message),
+            Ok(End::Stopped) if self.asked => Ended::Stopped,
+            Ok(End::Stopped) => failed("ended", "the pipeline ended though nobody asked it to"),
+            Err(error) if error.is_panic() => failed("panic", "the pipeline panicked; the server's log says where"),
+            Err(_) => Ended::Stopped,
+        }
+    }
+}
+
+/// Waits until something else than this activation is wanted, or the node goes down.
+async fn unwanted(node: &Node, mut seen: watch::Receiver<Arc<Entity>>, activation: Revision) {
+    let other = |entity: &Arc<Entity>| entity.wanted().is_none_or(|wanted| wanted.revision != activation);
+    tokio::select! {
+        () = node.closing.cancelled() => {}
+        _ = seen.wait_for(other) => {}
+    }
+}
+
+fn runs(state: ConnectorState) -> bool {
+    matches!(state, ConnectorState::Running | ConnectorState::Activating)
+}
+
+/// Nothing is wanted, but the last word is not that it stopped.
+fn is_unsettled(entity: &Entity) -> bool {
+    entity.wanted().is_none() && entity.live().is_some_and(|facts| facts.state != ConnectorState::Stopped)
+}
+
+async fn prepare(
+    node: &Arc<Node>,
+    id: &Arc<str>,
+    activation: &Arc<Activation>,
+) -> Result<Box<dyn Prepared>, ErrorDetails> {
+    let failure = |message: String| ErrorDetails { code: "settings".to_owned(), message };
+    let settings = node.vault.open(id, &activation.settings).map_err(|error| failure(error.to_string()))?;
+    let (node, id) = (Arc::clone(node), Arc::clone(id));
+    let built = tokio::task::spawn_blocking(move || node.runner.prepare(&id, &settings, &node.catalog)).await;
+    match built {
+        Ok(built) => built.map_err(|errors| failure(format!("the settings are not valid: {errors}"))),
+        Err(_) => Err(failure("building the pipeline panicked; the server's log says where".to_owned())),
+    }
+}
+
+/// Where to begin, if not at the checkpoint: where the start said, until this activation has a checkpoint of its own.
+async fn start_from(node: &Node, id: &str, activation: &Activation) -> Result<Option<LogPoint>, ReadError> {
+    let Some(position) = activation.start_from else { return Ok(None) };
+    let checkpoint = last_checkpoint(node, id).await?;
+    if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.written_at > activation.position) {
+        debug!(connector_id = id, position = %checkpoint.position, "continues from its own checkpoint");
+        return Ok(None);
+    }
+    info!(connector_id = id, %position, "begins where the start said");
+    Ok(Some(if position == Position::START { LogPoint::Start } else { LogPoint::At(position) }))
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

@@ -1,0 +1,30 @@
+//! Owns deleting a connector.
+
+use tracing::warn;
+
+use super::create::hide;
+use super::event::Happening;
+use super::{CommandError, ConnectorState, Connectors};
+
+impl Connectors {
+    /// Deletes a stopped connector. Its management stream stays; its checkpoints are no longer read.
+    pub async fn delete(&self, id: &str) -> Result<(), CommandError> {
+        let (this, id) = (self.clone(), id.to_owned());
+        self.detached(async move { this.delete_now(&id).await }).await
+    }
+
+    async fn delete_now(&self, id: &str) -> Result<(), CommandError> {
+        let mut held = self.hold(id).await?;
+        match held.state()? {
+            ConnectorState::Stopped => {}
+            state => return Err(held.illegal("delete", state)),
+        }
+        // The other way round, a crash in between would leave a connector without its checkpoint. What this order may
+        // leave behind, a create of the same id hides before it does anything else.
+        held.record(Happening::Deleted).await?;
+        if let Err(error) = hide(&held.node, &held.node.checkpoint_stream(id)).await {
+            warn!(connector_id = id, %error, "the checkpoints of the deleted connector could not be hidden yet");
+        }
+        Ok(())
+    }
+}

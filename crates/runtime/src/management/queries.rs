@@ -1,0 +1,93 @@
+//! Owns what queries answer: connectors as they are known now, with the last checkpoint read live.
+
+use std::sync::Arc;
+
+use forebay_store::ReadError;
+
+use super::entity::Facts;
+use super::secrets::Secrecy;
+use super::{ConnectorView, Connectors, ListQuery, PreviewReport, PreviewRequest, QueryError};
+use crate::control::{Node, Phase, Slot, last_checkpoint};
+
+impl Connectors {
+    /// The connectors that fit, in the order of their creation.
+    pub async fn list(&self, query: ListQuery) -> Result<Vec<ConnectorView>, QueryError> {
+        let mut found: Vec<_> = self
+            .node()
+            .slots()
+            .into_iter()
+            .filter_map(|slot| {
+                let place = fits(&query, &slot)?;
+                Some((place, slot))
+            })
+            .collect();
+        found.sort_by_key(|(place, _)| *place);
+        let mut views = Vec::with_capacity(found.len());
+        for (_, slot) in found {
+            views.extend(view(self.node(), &slot).await?);
+        }
+        Ok(views)
+    }
+
+    /// One connector; deleted ones are found as well.
+    pub async fn get(&self, id: &str) -> Result<ConnectorView, QueryError> {
+        let not_found = || QueryError::NotFound { id: id.to_owned() };
+        let slot = self.node().slot(id).ok_or_else(not_found)?;
+        view(self.node(), &slot).await?.ok_or_else(not_found)
+    }
+
+    /// Runs filter and transform over history, touching no sink.
+    pub async fn preview(&self, request: PreviewRequest) -> Result<PreviewReport, QueryError> {
+        let node = self.node();
+        node.runner.preview(Arc::clone(&node.store), &node.catalog, request).await
+    }
+}
+
+fn fits(query: &ListQuery, slot: &Slot) -> Option<forebay_event::Position> {
+    let entity = slot.entity();
+    let state = slot.state(&entity)?;
+    let facts = entity.facts.as_ref()?;
+    let fits = (query.show_deleted || facts.deleted_at.is_none())
+        && (query.states.is_empty() || query.states.contains(&state))
+        && (query.kinds.is_empty() || query.kinds.contains(&facts.kind))
+        && (query.ids.is_empty() || query.ids.iter().any(|id| **id == *entity.id));
+    fits.then_some(facts.place)
+}
+
+/// A connector as queries show it; none when it was never created.
+pub(super) async fn view(node: &Node, slot: &Slot) -> Result<Option<ConnectorView>, ReadError> {
+    let entity = slot.entity();
+    let Some(facts) = &entity.facts else { return Ok(None) };
+    let checkpoint = if facts.deleted_at.is_none() { last_checkpoint(node, &entity.id).await? } else { None };
+    let shown = shown(node, slot, &entity.id, facts);
+    Ok(shown.map(|view| ConnectorView {
+        position: checkpoint.map(|checkpoint| checkpoint.position),
+        position_at: checkpoint.map(|checkpoint| checkpoint.at),
+        ..view
+    }))
+}
+
+/// The same without a look into the store.
+pub(super) fn shown(node: &Node, slot: &Slot, id: &str, facts: &Facts) -> Option<ConnectorView> {
+    let state = slot.state(&slot.entity())?;
+    let hosting = slot.hosting.lock().clone();
+    let runs_with = hosting.settings.filter(|_| hosting.phase != Phase::Idle);
+    Some(ConnectorView {
+        id: id.to_owned(),
+        kind: facts.kind.clone(),
+        name: facts.name.clone(),
+        state,
+        state_at: facts.state_at,
+        settings: Secrecy::of(&facts.settings, &node.catalog).masked(&facts.settings),
+        settings_at: facts.settings_at,
+        revision: facts.revision,
+        position: None,
+        position_at: None,
+        created_at: facts.created_at,
+        updated_at: facts.updated_at,
+        deleted_at: facts.deleted_at,
+        error: facts.error.clone(),
+        progress: hosting.progress.map(|progress| *progress.borrow()),
+        restart_needed: runs_with.is_some_and(|settings| settings != facts.settings),
+    })
+}

@@ -1,1 +1,0 @@
-//! Owns the settings that all connectors share: subscription, filter, transform, order, batches, resilience, checkpoint.

@@ -1,0 +1,17 @@
+//! Owns the settings that all connectors share: subscription, filter, transform, order, batches, resilience, checkpoint.
+
+mod connector;
+mod subscription;
+mod order;
+mod transformer;
+mod resilience;
+mod operation;
+
+pub use connector::{ConnectorSettings, shared_descriptions};
+pub use operation::{
+    AutocommitSettings, ErrorSettings, HeaderSettings, LoggingSettings, OnFailure, RestartPolicy, RestartSettings,
+};
+pub use order::{BatchSettings, LANES_MAX, Ordering};
+pub use resilience::{DelayBound, ResilienceSettings};
+pub use subscription::{FilterScope, FilterSettings, FilterType, InitialPosition, NodeAffinity, SubscriptionSettings};
+pub use transformer::{EXECUTION_TIMEOUT_DEFAULT_MS, TransformerSettings};

@@ -1,0 +1,141 @@
+//! Owns the server's config: what an operator decides, checked once.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The port of the protocol.
+const PORT_DEFAULT: u16 = 2113;
+/// How long a lease lasts without renewal.
+const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+/// How long stopping may take.
+const SHUTDOWN_LIMIT_DEFAULT: Duration = Duration::from_secs(30);
+/// Open connections.
+const CONNECTIONS_DEFAULT: usize = 4096;
+/// Connectors on this node.
+const CONNECTORS_DEFAULT: usize = 1000;
+/// Events of one append together, in bytes.
+const APPEND_SIZE_DEFAULT: usize = 16 << 20;
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to serve.
+    pub listen: SocketAddr,
+    /// Whether addresses that other machines can reach are served.
+    pub insecure: bool,
+    /// Where the log and the server's own files lie.
+    pub data: PathBuf,
+    /// Connector files, or directories of them, applied at start.
+    pub connectors: Vec<PathBuf>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// What is logged, in the words of `tracing`.
+    pub log_level: String,
+    /// The node's name.
+    pub node: String,
+    /// Where the connectors' streams live.
+    pub stream_prefix: String,
+    /// How long a lease lasts without renewal.
+    pub lease: Duration,
+    /// How long stopping may take: connectors first, then open requests.
+    pub shutdown_limit: Duration,
+    /// Open connections at the same time.
+    pub connections_max: usize,
+    /// Connectors on this node.
+    pub connectors_max: usize,
+    /// Events of one append together, in bytes.
+    pub append_size_max: usize,
+    /// The key that secrets in settings are sealed with.
+    pub secret_key: SecretKey,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
+            insecure: false,
+            data: PathBuf::from("./forebay-data"),
+            connectors: Vec::new(),
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+            node: "forebay".to_owned(),
+            stream_prefix: "$connectors".to_owned(),
+            lease: LEASE_DEFAULT,
+            shutdown_limit: SHUTDOWN_LIMIT_DEFAULT,
+            connections_max: CONNECTIONS_DEFAULT,
+            connectors_max: CONNECTORS_DEFAULT,
+            append_size_max: APPEND_SIZE_DEFAULT,
+            secret_key: SecretKey::InDataDirectory,
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where the key comes from that secrets in settings are sealed with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretKey {
+    /// From the file `secret.key` in the data directory, made at the first start.
+    InDataDirectory,
+    /// From a file of the operator.
+    File(PathBuf),
+    /// Given as it is.
+    Key([u8; 32]),
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InDataDirectory => f.write_str("InDataDirectory"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Key(_) => f.write_str("Key(***)"),
+        }
+    }
+}
+
+/// One thing wrong with the config, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {found} ({origin}): expected {expected}")]
+pub struct WrongKey {
+    /// The key.
+    pub key: String,
+    /// What was found; secrets are not shown.
+    pub found: String,
+    /// The file, environment variable or flag that said so.
+    pub origin: String,
+    /// What is expected; for an unknown key the nearest that is known.
+    pub expected: String,
+}
+
+/// All that is wrong with the config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigErrors {
+    /// The file cannot be read.
+    #[error("the config file {} cannot be read: {reason}", .path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why, in the system's words.
+        reason: String,
+    },
+    /// The file is not TOML.
+    #[error("the config file {} is not valid TOML: {}", .path.display(), .reason.replace('\n', " "))]
+    NotToml {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+    /// Keys are wrong.
+    #[error("the config is wrong: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Wrong(Vec<WrongKey>),
+}

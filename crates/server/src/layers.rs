@@ -1,0 +1,344 @@
+//! Owns the layers of the config: file, environment, flags; every key with its origin.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
+use crate::options::ServeOptions;
+
+/// What environment variables of ours begin with.
+const PREFIX: &str = "FOREBAY_";
+/// Variables with that prefix that belong to the command line.
+const FOREIGN: [&str; 2] = ["FOREBAY_SERVER", "FOREBAY_LOG"];
+/// A name nearer than this is suggested.
+const NEARNESS_MIN: f64 = 0.6;
+/// Leases shorter or longer than this are refused.
+const LEASE_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// A stop shorter or longer than this is refused.
+const SHUTDOWN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// An append larger than this is refused, whatever the config says: more does not fit into one request.
+const APPEND_SIZE_MAX: usize = 16 << 20;
+
+/// One key: its name, what it takes, and how it is set; answers nothing when the value is wrong.
+struct Key {
+    name: &'static str,
+    expected: &'static str,
+    set: fn(&mut Config, &Given) -> Option<()>,
+}
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        expected: "an address such as 127.0.0.1:2113",
+        set: |c, g| put(&mut c.listen, g.text()?.parse().ok()),
+    },
+    Key { name: "insecure", expected: "true or false", set: |c, g| put(&mut c.insecure, g.text()?.parse().ok()) },
+    Key { name: "data", expected: "a directory", set: |c, g| put(&mut c.data, g.filled().map(PathBuf::from)) },
+    Key { name: "connectors", expected: "files or directories", set: |c, g| put(&mut c.connectors, g.paths()) },
+    Key { name: "log.format", expected: "text or json", set: |c, g| put(&mut c.log_format, log_format(g.text()?)) },
+    Key {
+        name: "log.level",
+        expected: "error, warn, info, debug, trace, or a list such as info,forebay_runtime=debug",
+        set: |c, g| {
+            put(&mut c.log_level, g.filled().filter(|text| EnvFilter::try_new(text).is_ok()).map(str::to_owned))
+        },
+    },
+    Key { name: "node", expected: "a name", set: |c, g| put(&mut c.node, g.filled().map(str::to_owned)) },
+    Key {
+        name: "stream_prefix",
+        expected: "a name that begins with $, such as $connectors",
+        set: |c, g| put(&mut c.stream_prefix, g.filled().filter(|text| is_prefix(text)).map(str::to_owned)),
+    },
+    Key {
+        name: "lease",
+        expected: "a duration from 1s to 1h, such as 10s",
+        set: |c, g| put(&mut c.lease, duration(g, LEASE_BOUNDS)),
+    },
+    Key {
+        name: "shutdown_limit",
+        expected: "a duration from 1s to 1h, such as 30s",
+        set: |c, g| put(&mut c.shutdown_limit, duration(g, SHUTDOWN_BOUNDS)),
+    },
+    Key {
+        name: "limits.connections",
+        expected: "a whole number from 1 to 65536",
+        set: |c, g| put(&mut c.connections_max, number(g, 1, 65_536)),
+    },
+    Key {
+        name: "limits.connectors",
+        expected: "a whole number from 1 to 100000",
+        set: |c, g| put(&mut c.connectors_max, number(g, 1, 100_000)),
+    },
+    Key {
+        name: "limits.append_bytes",
+        expected: "a whole number from 1024 to 16777216",
+        set: |c, g| put(&mut c.append_size_max, number(g, 1024, APPEND_SIZE_MAX)),
+    },
+    Key {
+        name: "secret_key",
+        expected: "64 hex digits",
+        set: |c, g| put(&mut c.secret_key, crate::identity::key_from_hex(g.text()?).map(SecretKey::Key)),
+    },
+    Key {
+        name: "secret_key_file",
+        expected: "a file that holds 64 hex digits",
+        set: |c, g| put(&mut c.secret_key, g.filled().map(|path| SecretKey::File(PathBuf::from(path)))),
+    },
+];
+
+/// A value as a layer gives it.
+enum Given {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Given {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.trim()),
+            Self::List(_) => None,
+        }
+    }
+
+    fn filled(&self) -> Option<&str> {
+        self.text().filter(|text| !text.is_empty())
+    }
+
+    fn paths(&self) -> Option<Vec<PathBuf>> {
+        match self {
+            Self::Text(text) => {
+                Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(PathBuf::from).collect())
+            }
+            Self::List(items) => Some(items.iter().map(PathBuf::from).collect()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => format!("is {text:?}"),
+            Self::List(items) => format!("is {items:?}"),
+        }
+    }
+}
+
+/// Reads all layers: defaults, file, environment, flags. Everything wrong is found in one pass.
+pub fn load(
+    options: &ServeOptions,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigErrors> {
+    let mut layers = Layers::default();
+    if let Some(path) = &options.config {
+        layers.file(path)?;
+    }
+    layers.environment(environment);
+    layers.flags(options);
+    layers.finish()
+}
+
+#[derive(Default)]
+struct Layers {
+    config: Config,
+    wrong: Vec<WrongKey>,
+}
+
+impl Layers {
+    fn file(&mut self, path: &Path) -> Result<(), ConfigErrors> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigErrors::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        let table: Table = toml::from_str(&text)
+            .map_err(|error| ConfigErrors::NotToml { path: path.to_owned(), reason: error.to_string() })?;
+        let origin = format!("file {}", path.display());
+        self.table("", table, &origin);
+        Ok(())
+    }
+
+    fn table(&mut self, above: &str, table: Table, origin: &str) {
+        for (name, value) in table {
+            let key = if above.is_empty() { name } else { format!("{above}.{name}") };
+            let is_level = KEYS.iter().any(|known| known.name.starts_with(&format!("{key}.")));
+            match value {
+                Value::Table(table) if is_level => self.table(&key, table, origin),
+                Value::Array(items) => {
+                    let items = items.iter().map(scalar).collect();
+                    self.set(&key, &Given::List(items), origin);
+                }
+                other => self.set(&key, &Given::Text(scalar(&other)), origin),
+            }
+        }
+    }
+
+    fn environment(&mut self, environment: impl Iterator<Item = (String, String)>) {
+        let ours = environment.filter(|(name, _)| name.starts_with(PREFIX) && !FOREIGN.contains(&name.as_str()));
+        for (name, value) in ours {
+            let origin = format!("environment variable {name}");
+            match KEYS.iter().find(|known| variable(known.name) == name) {
+                Some(key) => self.set(key.name, &Given::Text(value), &origin),
+                None => {
+                    let known: Vec<_> = KEYS.iter().map(|known| variable(known.name)).collect();
+                    self.unknown(&name, &origin, &known);
+                }
+            }
+        }
+    }
+
+    fn flags(&mut self, options: &ServeOptions) {
+        let texts = [
+            ("listen", "--listen", options.listen.clone()),
+            ("data", "--data", options.data.as_ref().map(|path| path.display().to_string())),
+            ("log.format", "--log-format", options.log_format.clone()),
+            ("log.level", "--log-level", options.log_level.clone()),
+            ("insecure", "--insecure", options.insecure.then(|| "true".to_owned())),
+        ];
+        for (key, flag, value) in texts {
+            if let Some(value) = value {
+                self.set(key, &Given::Text(value), &format!("flag {flag}"));
+            }
+        }
+        if !options.connectors.is_empty() {
+            self.config.connectors.clone_from(&options.connectors);
+        }
+    }
+
+    fn set(&mut self, name: &str, given: &Given, origin: &str) {
+        let Some(key) = KEYS.iter().find(|known| known.name == name) else {
+            let known: Vec<_> = KEYS.iter().map(|known| known.name.to_owned()).collect();
+            return self.unknown(name, origin, &known);
+        };
+        if (key.set)(&mut self.config, given).is_none() {
+            let found = if name == "secret_key" { "is wrong".to_owned() } else { given.shown() };
+            self.refuse(name, found, origin, key.expected.to_owned());
+        }
+    }
+
+    fn unknown(&mut self, name: &str, origin: &str, known: &[String]) {
+        let near = known
+            .iter()
+            .map(|candidate| (strsim::jaro_winkler(candidate, name), candidate))
+            .filter(|(nearness, _)| *nearness >= NEARNESS_MIN)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let expected = near.map_or_else(|| format!("one of {}", known.join(", ")), |(_, nearest)| nearest.clone());
+        self.refuse(name, "is not known".to_owned(), origin, expected);
+    }
+
+    fn refuse(&mut self, key: &str, found: String, origin: &str, expected: String) {
+        self.wrong.push(WrongKey { key: key.to_owned(), found, origin: origin.to_owned(), expected });
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigErrors> {
+        if self.wrong.is_empty() && !self.config.listen.ip().is_loopback() && !self.config.insecure {
+            let found =
+                format!("is {}, which other machines can reach, without TLS or authentication", self.config.listen);
+            let expected = "a loopback address such as 127.0.0.1:2113, or --insecure to serve it all the same";
+            self.refuse("listen", found, "checked", expected.to_owned());
+        }
+        if self.wrong.is_empty() { Ok(self.config) } else { Err(ConfigErrors::Wrong(self.wrong)) }
+    }
+}
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
+    Some(())
+}
+
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.starts_with('$') && text.len() > 1 && !text.starts_with("$$") && !text.contains('/')
+}
+
+fn duration(given: &Given, (least, most): (Duration, Duration)) -> Option<Duration> {
+    humantime::parse_duration(given.text()?).ok().filter(|duration| (least..=most).contains(duration))
+}
+
+fn number(given: &Given, least: usize, most: usize) -> Option<usize> {
+    given.text()?.parse().ok().filter(|number| (least..=most).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_from(file: &str, environment: &[(&str, &str)], options: ServeOptions) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("forebay.toml");
+        std::fs::write(&path, file).unwrap();
+        let options = ServeOptions { config: Some(path), ..options };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load(&options, environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_environment_and_that_over_the_file() {
+        let file = "listen = \"127.0.0.1:1\"\nnode = \"a\"\nlease = \"20s\"\n[log]\nformat = \"json\"\n[limits]\nconnections = 7\n";
+        let environment = [("FOREBAY_LISTEN", "127.0.0.1:2"), ("FOREBAY_NODE", "b"), ("OTHER", "x")];
+        let options = ServeOptions { listen: Some("127.0.0.1:3".to_owned()), ..ServeOptions::default() };
+        let config = load_from(file, &environment, options).unwrap();
+        assert_eq!((config.listen.port(), config.node.as_str()), (3, "b"));
+        assert_eq!((config.lease, config.log_format), (Duration::from_secs(20), LogFormat::Json));
+        assert_eq!((config.connections_max, config.connectors_max), (7, 1000));
+    }
+
+    #[test]
+    fn every_wrong_key_is_named_with_its_origin_and_the_nearest() {
+        let file = "lisen = 1\n[log]\nlevl = \"info\"\n";
+        let environment = [("FOREBAY_DATE", "x"), ("FOREBAY_LEASE", "soon")];
+        let error = load_from(file, &environment, ServeOptions::default()).unwrap_err();
+        assert!(error.contains("lisen is not known (file "), "{error}");
+        assert!(error.contains("forebay.toml): expected listen"), "{error}");
+        assert!(error.contains("log.levl is not known"), "{error}");
+        assert!(
+            error.contains("FOREBAY_DATE is not known (environment variable FOREBAY_DATE): expected FOREBAY_DATA"),
+            "{error}"
+        );
+        assert!(
+            error.contains("lease is \"soon\" (environment variable FOREBAY_LEASE): expected a duration"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_is_wrong_is_not_shown() {
+        let error = load_from("secret_key = \"hunter2\"", &[], ServeOptions::default()).unwrap_err();
+        assert!(error.contains("secret_key is wrong") && !error.contains("hunter2"), "{error}");
+        let key = format!("secret_key = \"{}\"", "0f".repeat(32));
+        let config = load_from(&key, &[], ServeOptions::default()).unwrap();
+        assert_eq!(config.secret_key, SecretKey::Key([15; 32]));
+        assert!(!format!("{config:?}").contains("15"), "{config:?}");
+    }
+
+    #[test]
+    fn other_machines_are_served_only_on_demand() {
+        let error = load_from("listen = \"0.0.0.0:2113\"", &[], ServeOptions::default()).unwrap_err();
+        assert!(error.contains("--insecure"), "{error}");
+        let options = ServeOptions { insecure: true, ..ServeOptions::default() };
+        assert!(load_from("listen = \"0.0.0.0:2113\"", &[], options).is_ok());
+        assert!(load_from("listen = \"[::1]:2113\"", &[], ServeOptions::default()).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_not_toml_is_named() {
+        let options = ServeOptions { config: Some(PathBuf::from("/no/such/file.toml")), ..ServeOptions::default() };
+        assert!(load(&options, std::iter::empty()).unwrap_err().to_string().contains("/no/such/file.toml"));
+        assert!(load_from("listen = ", &[], ServeOptions::default()).unwrap_err().contains("not valid TOML"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Owns the listener: connections taken within a bound, HTTP/1.1 and HTTP/2 on one port, ended within a limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// A connection says something within so long, and sends the head of each request within so long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A silent HTTP/2 connection is asked whether it is still there after so long, and ended after so long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Requests at the same time on one HTTP/2 connection.
+const H2_STREAMS_MAX: u32 = 256;
+/// What one HTTP/2 request, and one connection, may send ahead, in bytes.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// The head of a request, in bytes.
+const HEAD_SIZE_MAX: usize = 64 << 10;
+const HEAD_SIZE_MAX_H2: u32 = 64 << 10;
+/// How long to wait after the system could not take a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes connections until told to stop, then lets open requests finish within the limit.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    stop: CancellationToken,
+    limit: Duration,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    let builder = Arc::new(builder());
+    let graceful = GracefulShutdown::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            taken = listener.accept() => match taken {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+        let (builder, router, watcher, stop) = (builder.clone(), router.clone(), graceful.watcher(), stop.clone());
+        tokio::spawn(async move {
+            if says_something(&stream, &stop).await {
+                let service = TowerToHyperService::new(router);
+                let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(%error, "a connection ended with an error");
+                }
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!(limit_ms = limit.as_millis(), "requests were still open when the limit was reached");
+    }
+}
+
+/// Waits for the first byte: choosing between the two protocols would wait for it without a limit.
+async fn says_something(stream: &TcpStream, stop: &CancellationToken) -> bool {
+    let mut first = [0];
+    tokio::select! {
+        () = stop.cancelled() => false,
+        peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_SIZE_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(HEAD_SIZE_MAX_H2)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW);
+    builder
+}

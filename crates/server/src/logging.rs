@@ -1,0 +1,20 @@
+//! Owns how logs are written: to standard error, as text or JSON, payloads and secrets never among them.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+
+/// Starts writing logs as the config says; changes nothing when somebody has done so already.
+pub(crate) fn init(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match config.log_format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logs are written by somebody else already");
+    }
+}
