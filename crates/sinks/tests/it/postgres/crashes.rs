@@ -36,6 +36,7 @@ async fn immediate_shutdowns_of_the_server_lose_and_repeat_nothing() {
         let wait = Duration::from_millis(dice.below(150));
         let stopping = Arc::clone(&server);
         let mut stopped = tokio::spawn(async move {
+            // tidy: sleep allowed: the moment of the stop is what is tried.
             tokio::time::sleep(wait).await;
             tokio::task::block_in_place(|| stopping.stop_immediately());
         });
@@ -75,6 +76,7 @@ async fn cut_attempts_killed_connections_and_restarts_lose_and_repeat_nothing() 
             // The connection is killed by the server at some moment of it.
             1 => {
                 let killed = async {
+                    // tidy: sleep allowed: the moment of the kill is what is tried.
                     tokio::time::sleep(cut).await;
                     killer.execute(kill, &[]).await.unwrap();
                 };

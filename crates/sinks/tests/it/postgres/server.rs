@@ -121,6 +121,7 @@ impl Server {
         while self.try_client().await.is_none() {
             let log = std::fs::read_to_string(self.data.join("../log")).unwrap_or_default();
             assert!(begun.elapsed() < START_LIMIT, "the server does not start: {log}");
+            // tidy: sleep allowed: a server that starts cannot be waited for otherwise.
             tokio::time::sleep(POLL).await;
         }
     }
