@@ -23,6 +23,41 @@ async fn a_stale_owner_writes_nothing() {
     interleaved_owners(&server).await;
     an_owner_stopped_in_its_transaction(&server).await;
     lanes_are_apart(&server).await;
+    a_commit_without_an_answer(&server).await;
+}
+
+/// The server hangs in the middle of a commit, which then happens or does not: the next attempt knows.
+async fn a_commit_without_an_answer(server: &Server) {
+    server.run("TRUNCATE deliveries; DROP TABLE forebay_positions").await;
+    server
+        .run(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM 1 FROM gate FOR SHARE; RETURN NULL; END $$; \
+             CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON deliveries DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION wait()",
+        )
+        .await;
+    let target = target(server, PLAIN);
+    let mut sink = target.sink(Lane(0));
+    let gate = server.client().await;
+    let mut next = 0;
+    for is_killed in [true, false, true, false, false, true] {
+        let batch = batch(1, next..next + 3);
+        gate.batch_execute("BEGIN; SELECT 1 FROM gate FOR UPDATE").await.unwrap();
+        tokio::select! {
+            receipt = deliver(&mut *sink, &batch) => panic!("the commit did not wait: {receipt:?}"),
+            () = wait_for_lock(server) => {}
+        }
+        if is_killed {
+            let kill = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+            gate.batch_execute(kill).await.unwrap();
+        }
+        gate.batch_execute("COMMIT").await.unwrap();
+        assert!(deliver(&mut *sink, &batch).await.is_complete(), "killed: {is_killed}");
+        next += 3;
+        assert_exactly(server, next).await;
+    }
+    server.run("DROP TRIGGER wait ON deliveries").await;
 }
 
 async fn interleaved_owners(server: &Server) {
