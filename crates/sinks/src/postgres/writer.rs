@@ -118,6 +118,7 @@ impl Writer {
             }
         }
         self.link = Some(link);
+        self.progress.answered(items.iter().take(end).map(|item| item.position));
         Ok(Written { delivered: end, refused })
     }
 

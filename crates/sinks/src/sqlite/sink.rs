@@ -85,7 +85,8 @@ impl Sink for SqliteSink {
         let epoch = batch.epoch();
         let written = self.run(move |writer| writer.write(epoch, &items)).await??;
         // Only now is it heard of: an attempt that was cut off before leaves the commit in doubt.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).confirm();
+        let delivered = batch.records().iter().take(written.delivered).map(|record| record.event().position());
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).confirm(delivered);
         mark(written, receipt)
     }
 

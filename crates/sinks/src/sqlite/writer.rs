@@ -84,8 +84,9 @@ impl Writer {
     }
 
     /// The caller has what was answered: nothing is in doubt any longer.
-    pub(super) fn confirm(&mut self) {
+    pub(super) fn confirm(&mut self, delivered: impl Iterator<Item = Position>) {
         self.progress.confirm();
+        self.progress.answered(delivered);
     }
 
     pub(super) fn close(&mut self) {

@@ -77,7 +77,7 @@ pub(crate) struct Progress {
     /// Where it stands after the last commit of this sink.
     standing: Option<Position>,
     doubt: Option<Doubt>,
-    /// Delivered by the last commit that was in doubt, until the next commit.
+    /// Delivered by commits that were in doubt, until the runtime hears of it: an attempt that finds out may itself fail.
     known: HashSet<Position>,
 }
 
@@ -113,7 +113,7 @@ impl Progress {
             && doubt.token == row.token
         {
             self.standing = Some(doubt.standing);
-            self.known = doubt.positions.into_iter().collect();
+            self.known.extend(doubt.positions);
         }
         self.claimed.get_or_insert(row.position);
         self.sessions += 1;
@@ -126,6 +126,13 @@ impl Progress {
         let by_earlier = self.claimed.flatten().is_some_and(|claimed| position <= claimed)
             && self.asked.flatten().is_none_or(|asked| position > asked);
         by_earlier || self.known.contains(&position)
+    }
+
+    /// Forgets what the runtime has heard of.
+    pub(crate) fn answered(&mut self, positions: impl Iterator<Item = Position>) {
+        if !self.known.is_empty() {
+            positions.for_each(|position| drop(self.known.remove(&position)));
+        }
     }
 
     /// What a commit of these records would make of the row; in doubt from now on.

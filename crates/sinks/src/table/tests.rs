@@ -71,3 +71,18 @@ fn a_newer_epoch_or_another_claim_of_ours_fences() {
     progress.claim(&row(1, "other/1", "", 5), Epoch(1)).unwrap();
     assert!(progress.claim(&row(1, "other/2", "", 5), Epoch(1)).is_err());
 }
+
+#[test]
+fn what_one_doubt_has_shown_is_not_forgotten_over_the_next() {
+    let mut progress = Progress::new();
+    progress.answer(None);
+    let mut claim = progress.claim(&Row::default(), Epoch(1)).unwrap();
+    for positions in [vec![Position::new(6), Position::new(7)], vec![Position::new(8)]] {
+        let doubt = progress.begin(positions);
+        progress.doubt(doubt.clone());
+        claim = progress.claim(&row(1, &claim.session, &doubt.token, 8), Epoch(1)).unwrap();
+    }
+    assert!((6..9).all(|position| progress.is_delivered(Position::new(position))));
+    progress.answered([Position::new(6)].into_iter());
+    assert!(!progress.is_delivered(Position::new(6)) && progress.is_delivered(Position::new(7)));
+}
