@@ -116,8 +116,12 @@ fn copy_rest(from: &Config, into: &mut Config) {
 /// Reads a connection string in any of its three forms, and what it says about security.
 fn parse(text: &str) -> Option<(Config, Option<SslMode>)> {
     let text = text.trim();
-    if !text.contains("://") && text.contains('=') && text.contains(';') {
-        return parse_parts(text);
+    // A semicolon may also stand in a password of the other forms.
+    let is_parts = |(first, _): (&str, &str)| !first.contains("://") && first.matches('=').count() == 1;
+    if text.split_once(';').is_some_and(is_parts)
+        && let Some(parsed) = parse_parts(text)
+    {
+        return Some(parsed);
     }
     let mut mode = None;
     let mut text = text.to_owned();

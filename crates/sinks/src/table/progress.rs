@@ -131,7 +131,9 @@ impl Progress {
     /// Forgets what the runtime has heard of.
     pub(crate) fn answered(&mut self, positions: impl Iterator<Item = Position>) {
         if !self.known.is_empty() {
-            positions.for_each(|position| drop(self.known.remove(&position)));
+            for position in positions {
+                self.known.remove(&position);
+            }
         }
     }
 
