@@ -14,5 +14,8 @@ mod console;
 mod file;
 mod serilog;
 mod http;
+mod table;
+mod postgres;
+mod sqlite;
 
 pub use catalog::catalog;

@@ -29,10 +29,11 @@ const ARROWS: &[Arrow] = &[
         uses_in_tests: &["forebay-store"],
     },
     Arrow { package: "forebay-connector", uses: &["forebay-event"], uses_in_tests: &[] },
-    // Sinks and sources pass the connector's contract suite.
+    Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },
+    // Sinks and sources pass the connector's contract suite. Sinks that write columns find their values by JSONPath.
     Arrow {
         package: "forebay-sinks",
-        uses: &["forebay-event", "forebay-connector"],
+        uses: &["forebay-event", "forebay-connector", "forebay-script"],
         uses_in_tests: &["forebay-event", "forebay-connector"],
     },
     Arrow {
@@ -40,7 +41,6 @@ const ARROWS: &[Arrow] = &[
         uses: &["forebay-event", "forebay-connector"],
         uses_in_tests: &["forebay-event", "forebay-connector"],
     },
-    Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },
     // A pipeline is tested over a real store: the embedded log in a temporary folder.
     Arrow {
         package: "forebay-runtime",
