@@ -316,7 +316,14 @@ fn number(bytes: &[u8]) -> Option<u64> {
 pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
     use fjall::LsmError;
     let reason = error.to_string();
+    let is_short = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+    };
     match error {
+        // Files of the engine end where they were closed, so one that is shorter was changed.
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) if is_short(&error) => {
+            ReadError::Damaged { place: "engine".to_owned(), reason }
+        }
         fjall::Error::Storage(
             LsmError::ChecksumMismatch { .. }
             | LsmError::InvalidTag(_)
@@ -325,6 +332,7 @@ pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
             | LsmError::Unrecoverable
             | LsmError::Decompress(_),
         )
+        | fjall::Error::InvalidVersion(_)
         | fjall::Error::JournalRecovery(_) => ReadError::Damaged { place: "engine".to_owned(), reason },
         _ => ReadError::Unavailable { reason },
     }
