@@ -35,6 +35,8 @@ pub(crate) enum FaultPoint {
     Write,
     /// After everything was written, instead of the sync.
     Sync,
+    /// After the sync, instead of writing the high-water position.
+    HighWater,
 }
 
 /// A test's way to make commits fail; the product has none.
@@ -65,6 +67,12 @@ pub(crate) struct Change {
 /// A commit failed; what of it reached the disk is unknown.
 #[derive(Debug)]
 pub(crate) struct CommitError(String);
+
+impl From<io::Error> for CommitError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,11 +138,12 @@ impl Engine {
             batch.insert(&self.meta, REPACKED, position.to_be_bytes());
         }
         batch.commit().map_err(|error| CommitError(error.to_string()))?;
-        if sync == self.sync { Ok(()) } else { self.fault(FaultPoint::Sync) }
+        if sync == self.sync { Ok(()) } else { Ok(self.fault(FaultPoint::Sync)?) }
     }
 
-    fn fault(&self, point: FaultPoint) -> Result<(), CommitError> {
-        self.faults.as_ref().map_or(Ok(()), |faults| faults(point)).map_err(|error| CommitError(error.to_string()))
+    /// Fails where a test says so.
+    pub(crate) fn fault(&self, point: FaultPoint) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults(point))
     }
 
     /// The block with the highest positions; none when the log is empty.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use forebay_store::{AppendError, Appended};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::engine::Change;
+use crate::engine::{Change, FaultPoint};
 use crate::high_water::HighWater;
 use crate::options::{
     BLOCK_RAW_TARGET, COMMIT_APPENDS_MAX, COMMIT_SIZE_MAX, QUEUE_UNIT, QUEUE_UNITS_MAX, QUEUE_UNITS_MIN,
@@ -211,7 +211,9 @@ impl Writer {
                 self.poisoned = Some(error.to_string());
                 return Ok(Vec::new());
             }
-            if let Err(error) = self.parts.high_water.write(head) {
+            let high_water = &mut self.parts.high_water;
+            if let Err(error) = engine.fault(FaultPoint::HighWater).and_then(|()| high_water.write(head)) {
+                // What was committed is durable, so it is acknowledged; nothing is written behind it.
                 self.poisoned = Some(format!("the high-water position was not written: {error}"));
             }
             shared.publish(states, blocks, head);

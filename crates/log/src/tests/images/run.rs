@@ -34,7 +34,6 @@ fn scratch() -> tempfile::TempDir {
 
 /// `FOREBAY_CRASH_IMAGES` says how many, `FOREBAY_CRASH_SEED` which.
 #[test]
-#[expect(clippy::print_stderr, reason = "what became of the images is for whoever runs them")]
 fn every_crash_image_is_recovered_or_refused_by_place() {
     let count = usize::try_from(number("FOREBAY_CRASH_IMAGES", IMAGES as u64)).unwrap();
     let seed = number("FOREBAY_CRASH_SEED", SEED);
