@@ -58,10 +58,35 @@ pub(crate) struct Change {
     pub(crate) blocks: Vec<(u64, Vec<u8>)>,
     /// Blocks that are no more.
     pub(crate) removed_blocks: Vec<u64>,
-    /// New index entries: key and position.
-    pub(crate) index: Vec<(Vec<u8>, u64)>,
+    /// New index entries.
+    pub(crate) index: NewEntries,
     /// How far small blocks were packed.
     pub(crate) repacked: Option<u64>,
+}
+
+/// Index entries to be written; their keys lie in one buffer.
+#[derive(Default)]
+pub(crate) struct NewEntries {
+    keys: Vec<u8>,
+    /// Where each key ends, and the position it is to name.
+    ends: Vec<(usize, u64)>,
+}
+
+impl NewEntries {
+    /// Adds the entry of one event.
+    pub(crate) fn add(&mut self, stream: &str, placed: Placed) {
+        push_index_key(&mut self.keys, stream, placed.revision);
+        self.ends.push((self.keys.len(), placed.position));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        let mut start = 0;
+        self.ends.iter().map(move |(end, position)| {
+            let key = self.keys.get(start..*end).unwrap_or_default();
+            start = *end;
+            (key, *position)
+        })
+    }
 }
 
 /// A commit failed; what of it reached the disk is unknown.
@@ -123,7 +148,7 @@ impl Engine {
     pub(crate) fn commit(&self, change: Change) -> Result<(), CommitError> {
         self.fault(FaultPoint::Write)?;
         let sync = if self.fault(FaultPoint::Sync).is_ok() { self.sync } else { PersistMode::Buffer };
-        let size = change.blocks.len() + change.removed_blocks.len() + change.index.len() + 1;
+        let size = change.blocks.len() + change.removed_blocks.len() + change.index.ends.len() + 1;
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), size).durability(Some(sync));
         for (first, stored) in change.blocks {
             batch.insert(&self.blocks, first.to_be_bytes(), stored);
@@ -131,7 +156,7 @@ impl Engine {
         for first in change.removed_blocks {
             batch.remove(&self.blocks, first.to_be_bytes());
         }
-        for (key, position) in change.index {
+        for (key, position) in change.index.iter() {
             batch.insert(&self.index, key, position.to_be_bytes());
         }
         if let Some(position) = change.repacked {
@@ -278,17 +303,26 @@ impl IndexEntry {
 
 /// The index key of an event.
 pub(crate) fn index_key(stream: &str, revision: u64) -> Vec<u8> {
-    let mut key = stream_prefix(stream);
+    let mut key = Vec::with_capacity(stream.len() + 10);
+    push_index_key(&mut key, stream, revision);
+    key
+}
+
+fn push_index_key(key: &mut Vec<u8>, stream: &str, revision: u64) {
+    push_stream_prefix(key, stream);
     key.extend_from_slice(&revision.to_be_bytes());
+}
+
+fn stream_prefix(stream: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(stream.len() + 2);
+    push_stream_prefix(&mut key, stream);
     key
 }
 
 /// The length goes first, so that no stream's name is the beginning of another's key.
-fn stream_prefix(stream: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(stream.len() + 10);
+fn push_stream_prefix(key: &mut Vec<u8>, stream: &str) {
     key.extend_from_slice(&u16::try_from(stream.len()).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(stream.as_bytes());
-    key
 }
 
 fn decode_block(guard: Guard) -> Result<Block, ReadError> {

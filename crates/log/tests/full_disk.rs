@@ -3,7 +3,7 @@
 //!
 //! The limited process is this test binary itself, started again through a shell that sets the limit.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics where it finds what must not be")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it finds what must not be")]
 
 use std::env;
 use std::fs;
@@ -148,7 +148,6 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 async fn a_full_disk_refuses_appends_and_goes_on_with_room() {
     for step in 0..10 {
         let Some(disk) = SmallDisk::new((600 << 10) + step * (52 << 10)) else {

@@ -167,12 +167,9 @@ async fn an_index_that_names_another_event_is_refused() {
     append(&log, "b", 1).await.unwrap();
     let misplaced = log.shared().with_engine(|engine| {
         engine.remove_index("a", 0);
-        engine
-            .commit(crate::engine::Change {
-                index: vec![(crate::engine::index_key("a", 0), 2)],
-                ..crate::engine::Change::default()
-            })
-            .unwrap();
+        let mut index = crate::engine::NewEntries::default();
+        index.add("a", crate::engine::Placed { revision: 0, position: 2 });
+        engine.commit(crate::engine::Change { index, ..crate::engine::Change::default() }).unwrap();
         Ok(())
     });
     misplaced.unwrap();

@@ -190,6 +190,26 @@ async fn a_damaged_table_is_named() {
 }
 
 #[tokio::test]
+async fn verify_names_a_table_with_a_changed_byte() {
+    let fixture = Fixture::new();
+    written(&fixture, 400).await;
+    assert!(crate::verify(fixture.path(), |_| ()).unwrap().is_sound());
+    let folder = fixture.path().join("engine/keyspaces/1/tables");
+    let table = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut content = fs::read(&table).unwrap();
+    content[100] ^= 1;
+    fs::write(&table, content).unwrap();
+    match crate::verify(fixture.path(), |_| ()) {
+        Ok(report) => {
+            let place = table.display().to_string();
+            assert!(report.damages.iter().any(|damage| damage.place == place), "{report:?}");
+        }
+        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, table.display().to_string()),
+        Err(other) => panic!("the table is damaged: {other}"),
+    }
+}
+
+#[tokio::test]
 async fn an_engine_whose_making_was_interrupted_is_made_anew() {
     let fixture = Fixture::new();
     let engine = fixture.path().join("engine");
