@@ -22,6 +22,7 @@
 use bytes::Bytes;
 use forebay_event::{ContentType, EventParts, Position, ProposedEvent, RecordedEvent, Revision, Timestamp};
 use forebay_store::ReadError;
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use uuid::Uuid;
 
 use crate::options::BLOCK_RAW_TARGET;
@@ -35,6 +36,8 @@ const CODEC_NONE: u8 = 0;
 const CODEC_LZ4: u8 = 1;
 /// Blocks below this gain nothing from compression.
 const COMPRESS_MIN: usize = 256;
+/// Room for a compressed block that is kept for the next one, in bytes; one large event may need more.
+const PACKED_KEPT_MAX: usize = 64 << 10;
 
 /// A block of events in memory, decompressed and checked.
 #[derive(Clone, Debug)]
@@ -108,22 +111,36 @@ impl Block {
     }
 
     /// Packs it for storing.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let packed = (self.raw.len() >= COMPRESS_MIN).then(|| lz4_flex::block::compress(&self.raw));
-        let (codec, payload) = match packed.as_deref() {
-            Some(packed) if packed.len() < self.raw.len() => (CODEC_LZ4, packed),
-            _ => (CODEC_NONE, &self.raw[..]),
-        };
-        let mut header = Vec::with_capacity(BLOCK_HEADER);
-        header.extend_from_slice(&[BLOCK_VERSION, codec]);
-        header.extend_from_slice(&len_u32(self.raw.len()).to_le_bytes());
-        header.extend_from_slice(&self.count.to_le_bytes());
-        let crc = checksum(&header, self.first, payload);
+    pub(crate) fn encode(&self, packer: &mut Packer) -> Vec<u8> {
+        let packed = (self.raw.len() >= COMPRESS_MIN).then(|| packer.pack(&self.raw)).flatten();
+        let (codec, payload) = packed.map_or((CODEC_NONE, &self.raw[..]), |packed| (CODEC_LZ4, packed));
         let mut stored = Vec::with_capacity(BLOCK_HEADER + payload.len());
-        stored.extend_from_slice(&header);
+        stored.extend_from_slice(&[BLOCK_VERSION, codec]);
+        stored.extend_from_slice(&len_u32(self.raw.len()).to_le_bytes());
+        stored.extend_from_slice(&self.count.to_le_bytes());
+        let crc = checksum(&stored, self.first, payload);
         stored.extend_from_slice(&crc.to_le_bytes());
         stored.extend_from_slice(payload);
         stored
+    }
+}
+
+/// What compression needs besides the bytes; kept from block to block, because making it costs as much as using it.
+#[derive(Default)]
+pub(crate) struct Packer {
+    table: CompressTable,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// The compressed bytes; none when that would not make them fewer.
+    fn pack(&mut self, raw: &[u8]) -> Option<&[u8]> {
+        let room = get_maximum_output_size(raw.len());
+        if self.packed.len() < room || self.packed.len() > PACKED_KEPT_MAX.max(room) {
+            self.packed = vec![0; room];
+        }
+        let len = compress_into_with_table(raw, &mut self.packed, &mut self.table).ok()?;
+        self.packed.get(..len).filter(|packed| packed.len() < raw.len())
     }
 }
 
@@ -335,7 +352,7 @@ mod tests {
     #[test]
     fn a_block_survives_storing() {
         for count in [1, 40] {
-            let block = Block::decode(7, &sample(count).encode()).unwrap();
+            let block = Block::decode(7, &sample(count).encode(&mut Packer::default())).unwrap();
             assert_eq!((block.first(), block.last(), block.count), (7, 6 + u64::from(count), count));
             let events: Vec<_> = block.events_from(7).map(Result::unwrap).collect();
             assert_eq!(events.len(), count as usize);
@@ -346,7 +363,7 @@ mod tests {
 
     #[test]
     fn stored_bytes_are_those_of_version_1() {
-        let stored = sample(1).encode();
+        let stored = sample(1).encode(&mut Packer::default());
         assert_eq!(stored[..10], [1, 0, 169, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(stored.len(), 14 + 56 + 7 + 6 + 100);
         assert_eq!(stored[14..18], [169, 0, 0, 0]);
@@ -355,7 +372,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_noticed() {
-        let stored = sample(3).encode();
+        let stored = sample(3).encode(&mut Packer::default());
         for at in 0..stored.len() {
             let mut changed = stored.clone();
             changed[at] ^= 4;
