@@ -304,6 +304,17 @@ fn checksum(header: &[u8], first: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, payload)
 }
 
+/// The same bytes with the checksum that their header, place and payload have; shorter ones are left as they are.
+#[cfg(feature = "testing")]
+pub(crate) fn seal(first: u64, stored: &[u8]) -> Vec<u8> {
+    let mut sealed = stored.to_vec();
+    if let (Some(header), Some(payload)) = (stored.get(..CHECKED_HEADER), stored.get(BLOCK_HEADER..)) {
+        let crc = checksum(header, first, payload);
+        sealed.splice(CHECKED_HEADER..BLOCK_HEADER, crc.to_le_bytes());
+    }
+    sealed
+}
+
 fn len_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -14,5 +14,7 @@ mod console;
 mod file;
 mod serilog;
 mod http;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use catalog::catalog;

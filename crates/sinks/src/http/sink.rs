@@ -67,16 +67,16 @@ impl Target for HttpTarget {
 }
 
 /// What the lanes of one connector share.
-struct Plan {
+pub(super) struct Plan {
     client: HttpClient,
-    shape: Shape,
+    pub(super) shape: Shape,
     codes: RetryCodes,
     secrets: Vec<String>,
     request_limit: Duration,
 }
 
 impl Plan {
-    fn new(settings: HttpSettings, context: &SinkContext) -> Result<Self, SettingsErrors> {
+    pub(super) fn new(settings: HttpSettings, context: &SinkContext) -> Result<Self, SettingsErrors> {
         let mut errors = Vec::new();
         let mut note = |key: &str, found: String, expected: String| {
             errors.push(SettingError { key: key.to_owned(), found, expected });
