@@ -1,24 +1,21 @@
 //! Owns what the operator is told: the log of this process, by connector.
 
 use std::io::{self, Write};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-static LINES: LazyLock<Mutex<Vec<u8>>> = LazyLock::new(|| {
-    let started = tracing_subscriber::fmt().with_ansi(false).with_writer(Log).try_init();
-    started.expect("nobody else writes the log of this process");
-    Mutex::default()
-});
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static LISTENING: Once = Once::new();
 
 /// Begins to keep what is logged.
 pub(crate) fn listen() {
-    LazyLock::force(&LINES);
+    LISTENING.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(Log).init());
 }
 
 /// What was said about a connector.
 pub(crate) fn about(connector: &str) -> String {
-    let log = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let word = format!("connector={connector} ");
     String::from_utf8_lossy(&log).lines().filter(|line| line.contains(&word)).collect::<Vec<_>>().join("\n")
 }
@@ -28,7 +25,7 @@ struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -24,8 +24,10 @@ use crate::told;
 
 pub(crate) const KEYS: u64 = 10;
 pub(crate) const PER_KEY: u64 = 100;
+/// How many events of one key are appended together.
+const PER_APPEND: u64 = 25;
 /// No run takes so long unless it is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+const STUCK_AFTER: Duration = Duration::from_secs(40);
 /// How long a request may take; targets that are slow take longer.
 pub(crate) const REQUEST_LIMIT: Duration = Duration::from_millis(250);
 
@@ -150,13 +152,16 @@ impl World {
 }
 
 async fn fill(store: &dyn EventStore) {
-    for number in 0..PER_KEY {
+    // Keys take turns every few events; each append waits for the disk.
+    for round in 0..PER_KEY / PER_APPEND {
         for key in 0..KEYS {
-            let id = Uuid::from_u128(u128::from(number * KEYS + key) + 1);
-            let event = ProposedEvent::json(id, "Counted", json!({ "key": key, "number": number }).to_string());
+            let event = |number: u64| {
+                let id = Uuid::from_u128(u128::from(number * KEYS + key) + 1);
+                ProposedEvent::json(id, "Counted", json!({ "key": key, "number": number }).to_string())
+            };
+            let events = (round * PER_APPEND..(round + 1) * PER_APPEND).map(event).collect();
             let stream = StreamName::new(&format!("counted-{key}")).unwrap();
-            let request = AppendRequest { stream, expected: ExpectedRevision::Any, events: vec![event] };
-            store.append(request).await.unwrap();
+            store.append(AppendRequest { stream, expected: ExpectedRevision::Any, events }).await.unwrap();
         }
     }
 }
