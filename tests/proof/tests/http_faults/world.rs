@@ -28,8 +28,8 @@ pub(crate) const PER_KEY: u64 = 100;
 const PER_APPEND: u64 = 25;
 /// No run takes so long unless it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(40);
-/// How long a request may take; targets that are slow take longer.
-pub(crate) const REQUEST_LIMIT: Duration = Duration::from_millis(250);
+/// How long a request may take where time is not what is tried: a busy machine is no fault.
+const REQUEST_LIMIT_MS: &str = "20000";
 
 /// A log with the events, and a connector's settings.
 pub(crate) struct World {
@@ -55,15 +55,14 @@ impl World {
         let (log, _) = tokio::task::block_in_place(|| EmbeddedLog::open(options)).unwrap();
         let store: Arc<dyn EventStore> = Arc::new(log);
         fill(store.as_ref()).await;
-        let limit = REQUEST_LIMIT.as_millis().to_string();
         let usual = [
             ("instanceTypeName", "http-sink"),
             ("url", url),
             ("subscription:initialPosition", "earliest"),
             ("ordering", "stream"),
             ("lanes", "4"),
-            ("requestTimeoutMs", &limit),
-            ("connectTimeoutMs", &limit),
+            ("requestTimeoutMs", REQUEST_LIMIT_MS),
+            ("connectTimeoutMs", REQUEST_LIMIT_MS),
             ("resilience:firstDelayBound:delayMs", "5"),
             ("resilience:firstDelayBound:upperLimitMs", "-1"),
             ("resilience:retryAfterMaxMs", "5000"),
@@ -98,10 +97,19 @@ impl World {
         let mut task = tokio::spawn(run(plan, surroundings, order, sender));
         // Besides the events there are the connector's own, which are not read.
         let is_done = |now: &Progress| now.caught_up && now.in_flight() == 0;
+        // What the watch hands out locks it, so it is let go at once.
+        let done = async {
+            match tokio::time::timeout(STUCK_AFTER, progress.wait_for(is_done)).await.map(|seen| seen.is_ok()) {
+                Ok(true) => true,
+                // It ended by itself, which the other arm tells.
+                Ok(false) => std::future::pending().await,
+                Err(_) => false,
+            }
+        };
         let end = tokio::select! {
             end = &mut task => end.unwrap(),
-            done = tokio::time::timeout(STUCK_AFTER, progress.wait_for(is_done)) => {
-                assert!(done.is_ok(), "{} is stuck: {}", self.connector, self.told());
+            is_done = done => {
+                assert!(is_done, "{} is stuck: {}", self.connector, self.told());
                 stop.cancel();
                 task.await.unwrap()
             }
