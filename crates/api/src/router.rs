@@ -33,6 +33,8 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     /// What is told about this node.
     pub node: NodeFacts,
+    /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
+    pub is_local: bool,
     /// Ends subscriptions and makes the node not ready.
     pub stopping: CancellationToken,
 }
@@ -50,10 +52,13 @@ pub struct NodeFacts {
 
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
+    let is_local = api.is_local;
     let streams = streams_router(StreamsApi::new(api.store.clone(), api.stopping.clone()));
     let connectors = mount(connectors::ROUTES, api.connectors.clone())
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
+    let connectors =
+        if is_local { connectors.layer(middleware::from_fn(origin::this_machine_only)) } else { connectors };
     let operations = mount(operations::ROUTES, OperationsApi::new(api))
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());

@@ -34,6 +34,8 @@ const EVENT_HEADER: usize = 56;
 const FLAG_JSON: u32 = 1;
 const CODEC_NONE: u8 = 0;
 const CODEC_LZ4: u8 = 1;
+/// A byte of LZ4 stands for at most so many; a length beyond that is not believed, and no room is made for it.
+const LZ4_GROWTH_MAX: usize = 256;
 /// Blocks below this gain nothing from compression.
 const COMPRESS_MIN: usize = 256;
 /// Room for a compressed block that is kept for the next one, in bytes; one large event may need more.
@@ -171,7 +173,15 @@ impl Header {
         if count == 0 {
             return Err(damaged(first, "it holds no event".to_owned()));
         }
-        Ok(Self { codec: header[1], raw_len: u32_at(header, 2) as usize, count })
+        if first.checked_add(u64::from(count)).is_none() {
+            return Err(damaged(first, format!("no log has room for {count} events there")));
+        }
+        let raw_len = u32_at(header, 2) as usize;
+        let raw_len_max = stored.len().saturating_mul(LZ4_GROWTH_MAX);
+        if raw_len > raw_len_max {
+            return Err(damaged(first, format!("it cannot unpack to {raw_len} bytes, at most to {raw_len_max}")));
+        }
+        Ok(Self { codec: header[1], raw_len, count })
     }
 
     /// Its size before compression, in bytes.
@@ -321,6 +331,17 @@ fn checksum(header: &[u8], first: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, payload)
 }
 
+/// The same bytes with the checksum that their header, place and payload have; shorter ones are left as they are.
+#[cfg(feature = "testing")]
+pub(crate) fn seal(first: u64, stored: &[u8]) -> Vec<u8> {
+    let mut sealed = stored.to_vec();
+    if let (Some(header), Some(payload)) = (stored.get(..CHECKED_HEADER), stored.get(BLOCK_HEADER..)) {
+        let crc = checksum(header, first, payload);
+        sealed.splice(CHECKED_HEADER..BLOCK_HEADER, crc.to_le_bytes());
+    }
+    sealed
+}
+
 fn len_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
@@ -368,6 +389,21 @@ mod tests {
         assert_eq!(stored.len(), 14 + 56 + 7 + 6 + 100);
         assert_eq!(stored[14..18], [169, 0, 0, 0]);
         assert_eq!(&stored[14 + 56..14 + 56 + 13], b"order-1Placed");
+    }
+
+    /// Found by fuzzing: a checksum that is right does not make numbers possible.
+    #[test]
+    fn impossible_numbers_are_refused_under_a_right_checksum() {
+        let resealed = |first: u64, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut stored = sample(3).encode();
+            change(&mut stored);
+            let crc = checksum(&stored[..CHECKED_HEADER], first, &stored[BLOCK_HEADER..]);
+            stored[CHECKED_HEADER..BLOCK_HEADER].copy_from_slice(&crc.to_le_bytes());
+            Block::decode(first, &stored).map(|block| block.last()).map_err(|error| error.to_string())
+        };
+        assert_eq!(resealed(7, &|_| {}), Ok(9));
+        assert!(resealed(u64::MAX, &|_| {}).unwrap_err().contains("no log has room for 3 events"));
+        assert!(resealed(7, &|stored| stored[5] = 0xff).unwrap_err().contains("cannot unpack to"));
     }
 
     #[test]

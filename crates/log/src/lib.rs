@@ -32,6 +32,8 @@ mod subscription;
 mod repack;
 mod verify;
 mod info;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use info::{LogInfo, info};
 pub use open::{EmbeddedLog, OpenError, RecoveryReport};

@@ -16,6 +16,7 @@ mod identity;
 mod wiring;
 mod declared;
 mod listener;
+mod opening;
 mod shutdown;
 mod run;
 mod offline;

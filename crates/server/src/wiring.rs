@@ -126,6 +126,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         registry: Arc::new(registry),
         clock,
         node,
+        is_local: address.ip().is_loopback(),
         stopping: stopping.clone(),
     };
     let router = forebay_api::router(api);

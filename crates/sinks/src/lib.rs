@@ -17,5 +17,7 @@ mod http;
 mod table;
 mod postgres;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use catalog::catalog;

@@ -73,6 +73,21 @@ const ARROWS: &[Arrow] = &[
     // What the CLI shows is what any HTTP client sees; its tests run against answers of their own making.
     Arrow { package: "forebay-cli", uses: &["forebay-event"], uses_in_tests: &[] },
     Arrow { package: "forebay", uses: &["forebay-server", "forebay-cli"], uses_in_tests: &["forebay-event"] },
+    // The checkers of the proofs share nothing with what they check but the doors they knock at.
+    Arrow {
+        package: "forebay-proof",
+        uses: &[
+            "forebay-event",
+            "forebay-store",
+            "forebay-log",
+            "forebay-connector",
+            "forebay-sinks",
+            "forebay-script",
+            "forebay-runtime",
+            "forebay-api",
+        ],
+        uses_in_tests: &["forebay-server"],
+    },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow {

@@ -13,6 +13,8 @@ mod feed_all;
 mod entry;
 mod remove;
 mod metadata;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub(crate) use routes::ROUTES;
 pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};

@@ -5,6 +5,7 @@
 
 mod origin;
 mod tls;
+mod names;
 mod connect;
 mod link;
 mod answer;
