@@ -99,6 +99,7 @@ pub struct RecordedEvent {
 
 impl RecordedEvent {
     /// Takes a buffer and where the parts lie in it; fails when a range leaves the buffer or a name is not UTF-8.
+    #[inline]
     pub fn from_buffer(buffer: Bytes, parts: EventParts) -> Result<Self, MalformedEvent> {
         for (part, range) in [("data", &parts.data), ("metadata", &parts.metadata)] {
             if range.start > range.end || range.end as usize > buffer.len() {
@@ -205,6 +206,7 @@ impl RecordedEvent {
     }
 
     /// The bytes that bounds on pages and batches count: all variable parts.
+    #[inline]
     pub fn size(&self) -> usize {
         let len = |range: &Range<u32>| (range.end - range.start) as usize;
         len(&self.parts.data) + len(&self.parts.metadata) + len(&self.parts.stream) + len(&self.parts.event_type)

@@ -22,7 +22,7 @@ pub(crate) trait History {
     fn id_at(&self, stream: &StreamName, revision: u64) -> Result<Option<(Uuid, Placed)>, ReadError>;
 
     /// Where a recently recorded event of the stream lies.
-    fn recent(&self, stream: &StreamName, id: Uuid) -> Option<Placed>;
+    fn recent(&self, stream: &StreamName, id: Uuid) -> Result<Option<Placed>, ReadError>;
 }
 
 /// A stream, its state, and the condition set on it.
@@ -115,7 +115,7 @@ impl Condition<'_> {
     fn loosely_repeated(&self, ids: &[Uuid], history: &dyn History) -> Result<Verdict, AppendError> {
         let mut last = None;
         for id in ids {
-            match history.recent(self.stream, *id) {
+            match history.recent(self.stream, *id).map_err(unreadable)? {
                 Some(placed) => last = Some(placed),
                 None if last.is_none() => return Ok(Verdict::Write),
                 None => return Err(self.wrong()),

@@ -24,6 +24,8 @@ use forebay_event::{ContentType, EventParts, Position, ProposedEvent, RecordedEv
 use forebay_store::ReadError;
 use uuid::Uuid;
 
+use crate::options::BLOCK_RAW_TARGET;
+
 const BLOCK_VERSION: u8 = 1;
 const BLOCK_HEADER: usize = 14;
 const CHECKED_HEADER: usize = 10;
@@ -107,31 +109,20 @@ impl Block {
 
     /// Packs it for storing.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut stored = vec![0; BLOCK_HEADER];
-        let mut codec = CODEC_NONE;
-        if self.raw.len() >= COMPRESS_MIN {
-            stored.resize(BLOCK_HEADER + lz4_flex::block::get_maximum_output_size(self.raw.len()), 0);
-            let target = stored.get_mut(BLOCK_HEADER..).unwrap_or_default();
-            match lz4_flex::block::compress_into(&self.raw, target) {
-                Ok(len) if len < self.raw.len() => {
-                    stored.truncate(BLOCK_HEADER + len);
-                    codec = CODEC_LZ4;
-                }
-                _ => stored.truncate(BLOCK_HEADER),
-            }
-        }
-        if codec == CODEC_NONE {
-            stored.extend_from_slice(&self.raw);
-        }
+        let packed = (self.raw.len() >= COMPRESS_MIN).then(|| lz4_flex::block::compress(&self.raw));
+        let (codec, payload) = match packed.as_deref() {
+            Some(packed) if packed.len() < self.raw.len() => (CODEC_LZ4, packed),
+            _ => (CODEC_NONE, &self.raw[..]),
+        };
         let mut header = Vec::with_capacity(BLOCK_HEADER);
         header.extend_from_slice(&[BLOCK_VERSION, codec]);
         header.extend_from_slice(&len_u32(self.raw.len()).to_le_bytes());
         header.extend_from_slice(&self.count.to_le_bytes());
-        let crc = checksum(&header, self.first, stored.get(BLOCK_HEADER..).unwrap_or_default());
-        header.extend_from_slice(&crc.to_le_bytes());
-        if let Some(place) = stored.get_mut(..BLOCK_HEADER) {
-            place.copy_from_slice(&header);
-        }
+        let crc = checksum(&header, self.first, payload);
+        let mut stored = Vec::with_capacity(BLOCK_HEADER + payload.len());
+        stored.extend_from_slice(&header);
+        stored.extend_from_slice(&crc.to_le_bytes());
+        stored.extend_from_slice(payload);
         stored
     }
 }
@@ -189,6 +180,7 @@ impl Events<'_> {
         true
     }
 
+    #[inline]
     fn decode(&mut self) -> Result<RecordedEvent, ReadError> {
         let position = self.next;
         let bad = |reason: &str| damaged(self.block.first, format!("the event at position {position}: {reason}"));
@@ -224,6 +216,7 @@ impl Events<'_> {
 impl Iterator for Events<'_> {
     type Item = Result<RecordedEvent, ReadError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.next > self.block.last() {
             return None;
@@ -257,6 +250,11 @@ impl BlockBuilder {
     /// Begins a block whose first event will have this position.
     pub(crate) fn new(first: u64) -> Self {
         Self { first, count: 0, raw: Vec::new() }
+    }
+
+    /// Begins a block that will probably be filled.
+    pub(crate) fn with_room(first: u64) -> Self {
+        Self { first, count: 0, raw: Vec::with_capacity(BLOCK_RAW_TARGET) }
     }
 
     /// Whether another event of this size would make it larger than blocks should be.

@@ -24,11 +24,11 @@ pub(crate) const COMMIT_APPENDS_MAX: usize = 4096;
 /// A block is closed before it would exceed this, in bytes before compression; one larger event makes a larger block.
 pub(crate) const BLOCK_RAW_TARGET: usize = 16 << 10;
 /// Recent blocks kept for live subscribers, in bytes before compression.
-pub(crate) const RING_SIZE_MAX: usize = 8 << 20;
+pub(crate) const RING_SIZE_MAX: usize = 4 << 20;
 /// Recent blocks kept for live subscribers, in blocks.
 pub(crate) const RING_BLOCKS_MAX: usize = 4096;
 /// Decompressed blocks kept for stream reads, in bytes.
-pub(crate) const CACHE_SIZE_MAX: usize = 16 << 20;
+pub(crate) const CACHE_SIZE_MAX: usize = 8 << 20;
 /// Streams whose end and metadata are kept in memory.
 pub(crate) const STATES_MAX: usize = 32 << 10;
 /// Events whose ids are remembered for appends without an exact expected revision.
@@ -40,11 +40,11 @@ pub(crate) const PAGE_SIZE_MAX: usize = 64 << 20;
 /// A page examines at most so many events.
 pub(crate) const PAGE_EXAMINED_MAX: usize = 10_000;
 /// The engine's own cache, in bytes; it is there for the index.
-pub(crate) const ENGINE_CACHE_SIZE: u64 = 16 << 20;
+pub(crate) const ENGINE_CACHE_SIZE: u64 = 8 << 20;
 /// The engine's journal, in bytes: what a reopen after a crash replays at most, and the least the engine allows.
 pub(crate) const ENGINE_JOURNAL_SIZE_MAX: u64 = 64 << 20;
 /// The engine's write buffer for each keyspace, in bytes.
-pub(crate) const ENGINE_MEMTABLE_SIZE_MAX: u64 = 16 << 20;
+pub(crate) const ENGINE_MEMTABLE_SIZE_MAX: u64 = 8 << 20;
 
 /// How an append is made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

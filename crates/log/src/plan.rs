@@ -43,12 +43,27 @@ pub(crate) struct Plan<'a> {
     ids: &'a mut RecentIds,
     now: Timestamp,
     next: u64,
-    states: HashMap<StreamName, StreamState>,
-    /// Ids of this plan's events, by stream and in order, which neither engine nor blocks know yet.
-    pending: HashMap<StreamName, Vec<(Uuid, Placed)>>,
+    states: HashMap<StreamName, Touched>,
+    /// This plan's events, which neither engine nor blocks know yet.
+    pending: Vec<Pending>,
     builder: BlockBuilder,
     blocks: Vec<Block>,
     index: Vec<(Vec<u8>, u64)>,
+}
+
+/// A stream as the plan leaves it.
+#[derive(Default)]
+struct Touched {
+    state: StreamState,
+    /// Its newest event among the pending ones.
+    newest: Option<usize>,
+}
+
+struct Pending {
+    id: Uuid,
+    placed: Placed,
+    /// The event of the same stream before it, among the pending ones.
+    before: Option<usize>,
 }
 
 /// A planned commit.
@@ -58,7 +73,7 @@ pub(crate) struct Planned {
     /// The new blocks, for readers of the live end.
     pub(crate) blocks: Vec<Block>,
     /// The streams as the commit leaves them.
-    pub(crate) states: HashMap<StreamName, StreamState>,
+    pub(crate) states: Vec<(StreamName, StreamState)>,
     /// Position of the last event.
     pub(crate) head: u64,
 }
@@ -73,7 +88,7 @@ impl<'a> Plan<'a> {
             now: shared.clock.now(),
             next,
             states: HashMap::new(),
-            pending: HashMap::new(),
+            pending: Vec::new(),
             builder: BlockBuilder::new(next),
             blocks: Vec::new(),
             index: Vec::new(),
@@ -98,7 +113,8 @@ impl<'a> Plan<'a> {
             ..Change::default()
         };
         let head = self.next - 1;
-        (!change.blocks.is_empty()).then_some(Planned { change, blocks: self.blocks, states: self.states, head })
+        let states = self.states.into_iter().map(|(stream, touched)| (stream, touched.state)).collect();
+        (!change.blocks.is_empty()).then_some(Planned { change, blocks: self.blocks, states, head })
     }
 
     fn append(&mut self, request: &AppendRequest) -> Result<Appended, AppendError> {
@@ -134,7 +150,7 @@ impl<'a> Plan<'a> {
         self.condition(stream, &state, expected).end(false)?;
         let metadata_stream = stream.metadata_stream();
         let metadata_state = self.state(&metadata_stream).map_err(unreadable)?;
-        self.states.insert(stream.clone(), state);
+        self.touch(stream, state);
         let deleted = StreamMetadata::soft_deleted();
         Ok(appended(self.record_metadata(stream, (metadata_stream, metadata_state), deleted)))
     }
@@ -146,9 +162,9 @@ impl<'a> Plan<'a> {
         let mut state = self.state(stream).map_err(unreadable)?;
         self.condition(stream, &state, expected).end(true)?;
         let event = system_event(TOMBSTONE_TYPE, Bytes::new());
-        let placed = self.record(stream, Revision::MAX.get(), &event);
+        let placed = self.record(stream, Revision::MAX.get(), (&event, None));
         state.last = Some(placed);
-        self.states.insert(stream.clone(), state);
+        self.touch(stream, state);
         Ok(appended(placed))
     }
 
@@ -164,7 +180,7 @@ impl<'a> Plan<'a> {
     /// The stream as the plan leaves it so far.
     fn state(&self, stream: &StreamName) -> Result<StreamState, ReadError> {
         match self.states.get(stream) {
-            Some(state) => Ok(state.clone()),
+            Some(touched) => Ok(touched.state.clone()),
             None => Ok(self.shared.state(self.engine, stream)?.0),
         }
     }
@@ -196,13 +212,15 @@ impl<'a> Plan<'a> {
         let (metadata_stream, events) = written;
         let Some(data) = events.last().map(|event| &event.data) else { return };
         let metadata = StreamMetadata::from_data(data);
-        let Some(metadata_state) = self.states.get(metadata_stream).cloned() else { return };
+        let Some(metadata_state) = self.states.get(metadata_stream).map(|touched| touched.state.clone()) else {
+            return;
+        };
         let revision = metadata_state.last.map_or(0, |last| last.revision);
         let leaves_deleted = metadata.truncate_before().is_none() || metadata.is_soft_deleted();
         let undelete = state.is_soft_deleted() && leaves_deleted && !state.is_tombstoned();
         let first = state.next_revision();
         let said = MetadataState { revision, metadata: Arc::new(metadata.clone()) };
-        self.states.insert(name.clone(), StreamState { metadata: Some(said), ..state });
+        self.touch(name, StreamState { metadata: Some(said), ..state });
         if undelete {
             let undeleted = metadata.with_truncate_before(Revision::new(first));
             self.record_metadata(name, (metadata_stream.clone(), metadata_state), undeleted);
@@ -220,45 +238,62 @@ impl<'a> Plan<'a> {
         let event = system_event(METADATA_TYPE, metadata.to_data().into());
         let placed = self.record_all(&metadata_stream, metadata_state, std::slice::from_ref(&event));
         let said = MetadataState { revision: placed.revision, metadata: Arc::new(metadata) };
-        self.states.entry(stream.clone()).or_default().metadata = Some(said);
+        self.states.entry(stream.clone()).or_default().state.metadata = Some(said);
         placed
+    }
+
+    /// Sets the state of a stream; its pending events stay known.
+    fn touch(&mut self, stream: &StreamName, state: StreamState) {
+        self.states.entry(stream.clone()).or_default().state = state;
     }
 
     /// Records events at the end of a stream and answers where the last one lies.
     fn record_all(&mut self, stream: &StreamName, mut state: StreamState, events: &[ProposedEvent]) -> Placed {
+        let mut newest = self.states.get(stream).and_then(|touched| touched.newest);
         let mut last = Placed { revision: 0, position: 0 };
         for (revision, event) in (state.next_revision()..).zip(events) {
-            last = self.record(stream, revision, event);
+            last = self.record(stream, revision, (event, newest));
+            newest = Some(self.pending.len() - 1);
         }
         state.last = Some(last);
-        self.states.insert(stream.clone(), state);
+        self.states.insert(stream.clone(), Touched { state, newest });
         last
     }
 
-    fn record(&mut self, stream: &StreamName, revision: u64, event: &ProposedEvent) -> Placed {
+    /// Records one event; takes the pending event of the stream before it.
+    fn record(&mut self, stream: &StreamName, revision: u64, recorded: (&ProposedEvent, Option<usize>)) -> Placed {
+        let (event, before) = recorded;
         let placed = Placed { revision, position: self.next };
         let name = stream.as_str();
         if self.builder.is_full_for(BlockBuilder::event_len(name, event), BLOCK_RAW_TARGET) {
-            let full = std::mem::replace(&mut self.builder, BlockBuilder::new(self.next));
+            let full = std::mem::replace(&mut self.builder, BlockBuilder::with_room(self.next));
             self.blocks.extend(full.finish());
         }
         self.builder.push(event, &Recording { stream: name, revision, created: self.now });
         self.index.push((index_key(name, revision), placed.position));
         self.ids.remember(name, event.id, placed);
-        match self.pending.get_mut(stream) {
-            Some(pending) => pending.push((event.id, placed)),
-            None => drop(self.pending.insert(stream.clone(), vec![(event.id, placed)])),
-        }
+        self.pending.push(Pending { id: event.id, placed, before });
         self.next += 1;
         placed
+    }
+
+    /// The event of a stream at a revision, if this plan writes it.
+    fn pending_at(&self, stream: &StreamName, revision: u64) -> Option<&Pending> {
+        let mut next = self.states.get(stream).and_then(|touched| touched.newest);
+        while let Some(pending) = next.and_then(|at| self.pending.get(at)) {
+            if pending.placed.revision == revision {
+                return Some(pending);
+            }
+            next = pending.before;
+        }
+        None
     }
 }
 
 impl History for Plan<'_> {
     fn id_at(&self, stream: &StreamName, revision: u64) -> Result<Option<(Uuid, Placed)>, ReadError> {
-        let pending = self.pending.get(stream).map(Vec::as_slice).unwrap_or_default();
-        if let Some(found) = pending.iter().find(|(_, placed)| placed.revision == revision) {
-            return Ok(Some(*found));
+        if let Some(pending) = self.pending_at(stream, revision) {
+            return Ok(Some((pending.id, pending.placed)));
         }
         let Some(placed) = self.engine.stream_entries(stream.as_str(), revision, revision).next().transpose()? else {
             return Ok(None);
@@ -267,8 +302,10 @@ impl History for Plan<'_> {
         Ok(Some((event.id(), placed)))
     }
 
-    fn recent(&self, stream: &StreamName, id: Uuid) -> Option<Placed> {
-        self.ids.find(stream.as_str(), id)
+    fn recent(&self, stream: &StreamName, id: Uuid) -> Result<Option<Placed>, ReadError> {
+        let Some(placed) = self.ids.find(stream.as_str(), id) else { return Ok(None) };
+        let stored = self.id_at(stream, placed.revision)?;
+        Ok(stored.filter(|stored| *stored == (id, placed)).map(|(_, placed)| placed))
     }
 }
 

@@ -36,12 +36,15 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    fn new(from: u64, limit: PageLimit) -> Self {
-        let events = Vec::with_capacity(limit.events.clamp(1, 512));
+    /// A page to be filled from here on, of so many events at most.
+    fn new(from: u64, scan: &Scan<'_>, left: u64) -> Self {
+        let expected = if scan.filter.is_all() { scan.limit.events.clamp(1, PAGE_EVENTS_MAX) } else { 0 };
+        let events = Vec::with_capacity(expected.min(usize::try_from(left).unwrap_or(usize::MAX)));
         Self { events, next: from, unmatched: 0, size: 0, examined: 0 }
     }
 
     /// Takes one event; answers whether the page is complete.
+    #[inline]
     fn take(&mut self, event: RecordedEvent, scan: &Scan<'_>) -> bool {
         self.examined += 1;
         if scan.filter.matches(&event) {
@@ -83,7 +86,7 @@ pub(crate) fn scan_recent(shared: &Shared, scan: &Scan<'_>) -> Result<Option<Sca
     if !shared.is_recent(scan.from) {
         return Ok(None);
     }
-    let mut page = Scanned::new(scan.from, scan.limit);
+    let mut page = Scanned::new(scan.from, scan, (scan.head + 1).saturating_sub(scan.from));
     while page.next <= scan.head {
         let Some(block) = shared.recent_block(page.next) else { break };
         if page.take_block(&block, scan)? {
@@ -96,13 +99,13 @@ pub(crate) fn scan_recent(shared: &Shared, scan: &Scan<'_>) -> Result<Option<Sca
 /// Reads a page towards newer events.
 pub(crate) fn scan_forward(shared: &Shared, scan: &Scan<'_>) -> Result<Scanned, ReadError> {
     if scan.from > scan.head {
-        return Ok(Scanned::new(scan.from, scan.limit));
+        return Ok(Scanned::new(scan.from, scan, (scan.head + 1).saturating_sub(scan.from)));
     }
     if let Some(page) = scan_recent(shared, scan)? {
         return Ok(page);
     }
     shared.with_engine(|engine| {
-        let mut page = Scanned::new(scan.from, scan.limit);
+        let mut page = Scanned::new(scan.from, scan, (scan.head + 1).saturating_sub(scan.from));
         let mut blocks = engine.blocks_from(scan.from)?;
         while let Some(block) = blocks.next_block()? {
             if page.take_block(&block, scan)? {
@@ -115,7 +118,7 @@ pub(crate) fn scan_forward(shared: &Shared, scan: &Scan<'_>) -> Result<Scanned, 
 
 /// Reads a page towards older events, from the position `scan.from` itself on.
 pub(crate) fn scan_backward(shared: &Shared, scan: &Scan<'_>) -> Result<Scanned, ReadError> {
-    let mut page = Scanned::new(scan.from.min(scan.head), scan.limit);
+    let mut page = Scanned::new(scan.from.min(scan.head), scan, scan.from.min(scan.head));
     shared.with_engine(|engine| {
         while page.next > 0 {
             let block = match shared.recent_block(page.next) {

@@ -5,22 +5,19 @@
 //! expected revision do not need it; they are compared with the stored events themselves.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use uuid::Uuid;
 
 use crate::engine::Placed;
 use crate::options::IDS_MAX;
 
-/// An id in a stream. The stream counts by its hash: for a mistake two streams with equal hashes must share an id.
-type Key = (u64, u128);
-
-/// The memory.
+/// The memory. It knows a stream and id by their hash only, so what it finds is to be compared with the stored event.
 #[derive(Default)]
 pub(crate) struct RecentIds {
     hasher: RandomState,
-    places: HashMap<Key, Placed>,
-    order: VecDeque<Key>,
+    places: HashMap<u64, Placed, BuildHasherDefault<AlreadyHashed>>,
+    order: VecDeque<u64>,
 }
 
 impl RecentIds {
@@ -37,7 +34,7 @@ impl RecentIds {
         }
     }
 
-    /// Where the event with this id lies in the stream, if it is remembered.
+    /// Where the event with this id may lie in the stream.
     pub(crate) fn find(&self, stream: &str, id: Uuid) -> Option<Placed> {
         self.places.get(&self.key(stream, id)).copied()
     }
@@ -47,7 +44,27 @@ impl RecentIds {
         self.order.len()
     }
 
-    fn key(&self, stream: &str, id: Uuid) -> Key {
-        (self.hasher.hash_one(stream), id.as_u128())
+    fn key(&self, stream: &str, id: Uuid) -> u64 {
+        self.hasher.hash_one((stream, id.as_u128()))
+    }
+}
+
+/// Takes keys that are hashes as they are.
+#[derive(Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

@@ -1,6 +1,5 @@
 //! Owns what the writer, the readers and the subscriptions share, and the order in which a commit becomes visible.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_event::{Clock, StreamName};
@@ -77,7 +76,7 @@ impl Shared {
     }
 
     /// Makes a commit visible: states, blocks and head at once, as far as any reader can tell.
-    pub(crate) fn publish(&self, states: HashMap<StreamName, StreamState>, blocks: Vec<Block>, head: u64) {
+    pub(crate) fn publish(&self, states: Vec<(StreamName, StreamState)>, blocks: Vec<Block>, head: u64) {
         let mut cache = self.states.lock();
         for (stream, state) in states {
             cache.insert(stream, state);

@@ -16,7 +16,7 @@ use forebay_store::{AppendRequest, Direction, EventStore, PageLimit, ReadStream,
 use uuid::Uuid;
 
 const DIRECTORY: &str = "FOREBAY_TEST_CRASH_DIRECTORY";
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 8;
 const WRITERS: usize = 4;
 
 fn open(directory: &Path) -> (EmbeddedLog, forebay_log::RecoveryReport) {

@@ -345,3 +345,26 @@ async fn every_route_of_the_table_is_mounted() {
         assert!(!message.starts_with("there is no route"), "{method} {uri}");
     }
 }
+
+#[tokio::test]
+async fn a_silent_subscription_shows_that_it_lives() {
+    let fixture = Fixture::new();
+    let response = fixture.send("GET", "/streams/none/subscribe", &[], Body::empty()).await;
+    let mut body = response.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(first.starts_with(b"{\"caughtUp\""), "{first:?}");
+    tokio::time::pause();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "\n");
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_without_detail() {
+    async fn broken() {
+        panic!("a secret detail");
+    }
+    let router = guarded(Router::new().route("/broken", axum::routing::get(broken)));
+    let request = Request::builder().uri("/broken").body(Body::empty()).unwrap();
+    let (status, body) = answer(router.oneshot(request).await.unwrap()).await;
+    assert_eq!((status, &body["code"]), (500, &json!(13)));
+    assert!(!body.to_string().contains("secret"));
+}

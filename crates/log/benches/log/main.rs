@@ -1,6 +1,7 @@
 //! Measures the log against the raw ceiling in the same run, and prints a table with the ratios.
 //!
-//! `cargo bench -p forebay-log --bench log` runs it whole; `-- --quick` runs it on a tenth of the events. Every row has
+//! `cargo bench -p forebay-log --bench log` runs it whole; `-- --quick` runs it on a tenth of the events,
+//! `-- --appends` and `-- --reads` run a half of it. Every row has
 //! its own ceiling: a plain loop that writes and syncs the same bytes, or one that only checks and unpacks the same
 //! blocks. The table goes to standard output.
 
@@ -69,9 +70,15 @@ fn main() {
     if read::is_child() {
         return read::load_and_wait();
     }
-    let scale = if std::env::args().any(|argument| argument == "--quick") { QUICK } else { FULL };
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let scale = if asked("--quick") { QUICK } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut rows = append::rows(&runtime, scale);
-    rows.extend(read::rows(&runtime, scale));
+    let mut rows = Vec::new();
+    if !asked("--reads") {
+        rows.extend(append::rows(&runtime, scale));
+    }
+    if !asked("--appends") {
+        rows.extend(read::rows(&runtime, scale));
+    }
     print(&rows);
 }

@@ -368,7 +368,7 @@ fn refused(error: AppendError) -> Refused {
 #[test]
 fn random_work_gives_what_the_model_gives() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
     let tried = TestRunner::new(config).run(&steps(), |steps| {
         runtime.block_on(async {
             let fixture = Fixture::new();

@@ -169,7 +169,9 @@ impl Supervisor {
         self.hosted = true;
         let fenced = lost.clone();
         let end = self.run_leased(activation, &mut lifecycle, &lease, lost).await;
-        if !fenced.is_cancelled() {
+        if fenced.is_cancelled() {
+            self.hosted = false;
+        } else {
             lease.release().await;
         }
         self.conclude(activation, &mut lifecycle, end).await
@@ -257,6 +259,8 @@ impl Supervisor {
                 After::Look
             }
             Ended::Failed(details) => {
+                let message = shortened(self.node.without_secrets(connector_id, &activation.settings, details.message));
+                let details = ErrorDetails { message, ..details };
                 lifecycle.reach(HostState::Stopped, Some(&details)).await;
                 self.report_failure(activation, details).await;
                 After::Look
@@ -279,7 +283,6 @@ impl Supervisor {
 
     /// Reports a failure until it is recorded, or nobody wants the connector to run any more.
     async fn report_failure(&self, activation: &Activation, details: ErrorDetails) {
-        let details = ErrorDetails { message: shortened(details.message), ..details };
         loop {
             let failed = report(&self.node, &self.slot, |entity| self.failure(entity, activation, &details)).await;
             let Err(error) = failed else { return };

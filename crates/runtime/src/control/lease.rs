@@ -152,8 +152,10 @@ fn keep(node: &Arc<Node>, connector_id: &str, written: Written, lost: Cancellati
         release: release.clone(),
     };
     let task = tokio::spawn(async move {
-        if !keeper.hold().await {
-            lost.cancel();
+        // Also when the keeper is cut off or panics: nobody renews the lease then.
+        let lost = lost.drop_guard();
+        if keeper.hold().await {
+            lost.disarm();
         }
     });
     HeldLease { epoch, release, keeper: AbortOnDropHandle::new(task) }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_connector::Catalog;
+use forebay_connector::settings::SettingsMap;
 use forebay_event::{Clock, StreamName};
 use forebay_store::EventStore;
 use parking_lot::{Mutex, RwLock};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activate::supervise;
 use super::runner::Runner;
-use crate::management::{ConnectorState, Entity, RuntimeConfig, Vault};
+use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
 use crate::pipeline::Progress;
 
@@ -66,7 +67,7 @@ pub(crate) struct Hosting {
     /// What the running pipeline has done.
     pub(crate) progress: Option<watch::Receiver<Progress>>,
     /// The settings it runs with, as stored.
-    pub(crate) settings: Option<forebay_connector::settings::SettingsMap>,
+    pub(crate) settings: Option<SettingsMap>,
 }
 
 /// How far a supervisor is with its connector.
@@ -190,6 +191,12 @@ impl Node {
     /// Ends all tasks where they stand.
     pub(crate) fn abort_tasks(&self) {
         self.tasks.lock().abort_all();
+    }
+
+    /// A text about a connector with these stored settings, without any of its secrets: a target's answer may repeat them.
+    pub(crate) fn without_secrets(&self, id: &str, stored: &SettingsMap, text: String) -> String {
+        let plain = self.vault.open_readable(id, stored);
+        Secrecy::of(&plain, &self.catalog).redacted(&plain, text)
     }
 
     /// The management stream of a connector.

@@ -31,6 +31,8 @@ pub(crate) mod testing;
 mod tests;
 #[cfg(test)]
 mod apply_tests;
+#[cfg(test)]
+mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
@@ -42,4 +44,4 @@ pub use view::{
 pub(crate) use entity::{Activation, Entity};
 pub(crate) use event::{Happening, number};
 pub(crate) use journal::{event_id, report, still_at};
-pub(crate) use secrets::Vault;
+pub(crate) use secrets::{Secrecy, Vault};

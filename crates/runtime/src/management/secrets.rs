@@ -13,6 +13,9 @@ use forebay_connector::settings::{MASK, SettingDescription, SettingError, Settin
 const SEALED_PREFIX: &str = "sealed:v1:";
 const KEY_ID_BYTES: usize = 4;
 
+/// Secrets shorter than this, in bytes, are not looked for in texts: they would be found everywhere.
+const REDACTED_BYTES_MIN: usize = 4;
+
 /// Parts of a name that tell a credential, where the name is the user's own choice.
 const CREDENTIAL_WORDS: [&str; 10] = [
     "authorization",
@@ -60,6 +63,14 @@ impl Secrecy {
             (key.to_owned(), shown.to_owned())
         };
         SettingsMap::from_flat(settings.iter().map(mask))
+    }
+
+    /// A text with every secret of these opened settings masked.
+    pub(crate) fn redacted(&self, plain: &SettingsMap, text: String) -> String {
+        plain
+            .iter()
+            .filter(|(key, value)| value.len() >= REDACTED_BYTES_MIN && self.covers(key, value))
+            .fold(text, |text, (_, secret)| text.replace(secret, MASK))
     }
 }
 
@@ -258,6 +269,13 @@ mod tests {
         let moved = map(&[("defaultHeaders:Cookie", sealed.get("defaultHeaders:Authorization").unwrap())]);
         assert!(vault.open("orders", &moved).is_err());
         assert!(vault.open("orders", &map(&[("a", "sealed:v1:x")])).is_err());
+    }
+
+    #[test]
+    fn texts_are_cleared_of_secrets() {
+        let plain = map(&[("password", "hunter2"), ("defaultHeaders:Cookie", "a"), ("url", "http://host")]);
+        let text = "http://host refused a:hunter2".to_owned();
+        assert_eq!(secrecy().redacted(&plain, text), format!("http://host refused a:{MASK}"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::control::{Node, Slot};
 const SNAPSHOT_TYPE: &str = "$conn-mngt-connectors-snapshot";
 /// How many snapshots are kept.
 const SNAPSHOTS_MAX: u64 = 10;
+/// A snapshot larger than this, in bytes, leaves the settings out; stores bound the size of an event.
+const SNAPSHOT_BYTES_MAX: usize = 512 << 10;
 /// So many management events make a new snapshot due.
 pub(crate) const EVENTS_BETWEEN_SNAPSHOTS: u64 = 100;
 /// A snapshot is due when the log has moved on so far (events in the embedded log, bytes in a cluster's).
@@ -150,20 +152,30 @@ async fn store(node: &Arc<Node>, reach: &mut Reach) -> Result<(), SnapshotError>
         }
     }
     let Some(position) = reach.position else { return Ok(()) };
-    let items: Vec<Value> = node.slots().iter().filter_map(|slot| item(node, slot)).collect();
-    let mut body = json!({"connectors": items, "takenAt": node.clock.now().to_string()});
-    if let Some(body) = body.as_object_mut() {
-        body.insert("logPosition".to_owned(), position_value(position));
+    let mut body = body(node, position, true);
+    if body.len() > SNAPSHOT_BYTES_MAX {
+        body = self::body(node, position, false);
     }
     let stream = node.snapshot_stream();
     let (metadata, _) = node.store.metadata(&stream).await?;
     if metadata.max_count() != Some(SNAPSHOTS_MAX) {
         node.store.set_metadata(&stream, ExpectedRevision::Any, metadata.with_max_count(SNAPSHOTS_MAX)).await?;
     }
-    let events = vec![ProposedEvent::json(Uuid::new_v4(), SNAPSHOT_TYPE, body.to_string())];
+    let events = vec![ProposedEvent::json(Uuid::new_v4(), SNAPSHOT_TYPE, body)];
     node.store.append(AppendRequest { stream, expected: ExpectedRevision::Any, events }).await?;
     reach.stored = Some(position);
     Ok(())
+}
+
+fn body(node: &Node, position: Position, with_settings: bool) -> String {
+    let mut items: Vec<Value> = node.slots().iter().filter_map(|slot| item(node, slot)).collect();
+    if !with_settings {
+        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+            item.remove("settings");
+        }
+    }
+    let log_position = position_value(position);
+    json!({"connectors": items, "logPosition": log_position, "takenAt": node.clock.now().to_string()}).to_string()
 }
 
 /// One connector as the snapshot lists it: as the list of the REST API has it, secrets masked.

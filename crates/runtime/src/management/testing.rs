@@ -335,9 +335,11 @@ impl Prepared for Scripted {
             let _counted = Counted(Arc::clone(&runner.active), Arc::clone(&runner.running), id.clone());
             let script = settings.get("script").unwrap_or("run").to_owned();
             let (start_from, epoch) = (run.start_from, run.epoch.0);
-            runner.runs.lock().push(SeenRun { id, start_from, epoch, settings });
+            runner.runs.lock().push(SeenRun { id, start_from, epoch, settings: settings.clone() });
             drop(runner);
-            let failed = || End::Failed(PipelineFailure { code: "test", message: "it was told to".to_owned() });
+            let password = settings.get("authentication:password").unwrap_or_default();
+            let message = format!("it was told to; the target answered: {password} is wrong");
+            let failed = || End::Failed(PipelineFailure { code: "test", message: message.clone() });
             match script.as_str() {
                 "fail" => return failed(),
                 "end" => return End::Stopped,

@@ -141,6 +141,19 @@ async fn a_created_anew_connector_begins_from_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkpoints_that_a_delete_could_not_hide_are_hidden_by_the_next_create() {
+    let bench = Bench::new();
+    let connectors = bench.open().await;
+    create(&connectors, ID, &[]).await;
+    bench.checkpoint(ID, 3).await;
+    bench.store.reads_fail.store(true, std::sync::atomic::Ordering::SeqCst);
+    connectors.delete(ID).await.unwrap();
+    bench.store.reads_fail.store(false, std::sync::atomic::Ordering::SeqCst);
+    create(&connectors, ID, &[]).await;
+    assert_eq!(connectors.get(ID).await.unwrap().position, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_are_bounded_and_readable() {
     let bench = Bench::new();
     let connectors = bench.open().await;
@@ -448,6 +461,9 @@ async fn secrets_are_never_in_streams_views_or_debug() {
     halt(&connectors, ID).await;
     run(&connectors, ID).await;
     assert_eq!(bench.runner.runs_of(ID)[1].settings.get("authentication:password"), Some("hunter2"));
+    create(&connectors, "fails", &[("authentication:password", "hunter2"), ("script", "fail")]).await;
+    connectors.start("fails", None).await.unwrap();
+    assert!(until_failed(&connectors, "fails").await.error.unwrap().message.contains("******** is wrong"));
     connectors.shutdown().await;
     assert!(!bench.store.everything().contains("hunter2"));
     assert!(bench.store.everything().contains("sealed:v1:"));

@@ -3,11 +3,11 @@
 //! One batch is on its way at a time. A record that must wait holds the later records of its key; records of other keys
 //! go on, until attempts bring nothing twice in a row: then the target is taken to be down and the whole lane rests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Outcome, Receipt, Sink, Target, attempt};
+use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Sink, Target, attempt};
 use forebay_event::{Clock, Position};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,14 +17,14 @@ use super::backoff::{Backoff, Streak};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
-use super::parked::{ParkingLot, ToPark};
+use super::parked::ParkingLot;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
 use crate::metrics::ConnectorMetrics;
-use crate::settings::{ErrorSettings, OnFailure};
+use crate::settings::ErrorSettings;
 
 /// Attempts in a row that deliver nothing until the lane rests.
-const FRUITLESS_MAX: u32 = 2;
+pub(super) const FRUITLESS_MAX: u32 = 2;
 /// How long a sink may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,19 +47,19 @@ pub(super) struct Delivery {
 
 /// One lane: its sink, what waits for it, and what it tells.
 pub(super) struct LaneTask {
-    shared: Arc<Delivery>,
-    index: usize,
-    lane: Lane,
-    sink: Box<dyn Sink>,
-    input: mpsc::Receiver<Vec<Tracked>>,
-    reports: mpsc::Sender<Report>,
-    pending: Pending,
-    held: Held,
-    parked: HashSet<Key>,
-    standing: Option<Position>,
-    fruitless: u32,
-    resting_until: Option<Instant>,
-    is_failing: bool,
+    pub(super) shared: Arc<Delivery>,
+    pub(super) index: usize,
+    pub(super) lane: Lane,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) input: mpsc::Receiver<Vec<Tracked>>,
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) pending: Pending,
+    pub(super) held: Held,
+    pub(super) parked: HashSet<Key>,
+    pub(super) standing: Option<Position>,
+    pub(super) fruitless: u32,
+    pub(super) resting_until: Option<Instant>,
+    pub(super) is_failing: bool,
 }
 
 /// Where a lane belongs, and its ends.
@@ -73,20 +73,20 @@ pub(super) struct LaneSite {
 }
 
 /// The lane ends.
-enum Ended {
+pub(super) enum Ended {
     /// Somebody asked it to, or nobody listens any more.
     Stopped,
     /// It cannot go on.
     Failed(PipelineFailure),
 }
 
-type Step<T = ()> = Result<T, Ended>;
+pub(super) type Step<T = ()> = Result<T, Ended>;
 
 /// A record of a batch on its way.
-struct Sent {
-    seq: u64,
-    key: Key,
-    bytes: usize,
+pub(super) struct Sent {
+    pub(super) seq: u64,
+    pub(super) key: Key,
+    pub(super) bytes: usize,
 }
 
 impl LaneTask {
@@ -313,154 +313,6 @@ impl LaneTask {
         self.fruitful().await
     }
 
-    /// Deals with an attempt that did not deliver everything: record by record, in order.
-    async fn answered(&mut self, batch: &Batch, sent: Vec<Sent>, receipt: Receipt, number: u32) -> Step {
-        let mut settlement = Settlement::new(Fate::Delivered);
-        let mut failed: Vec<(Tracked, Failure)> = Vec::new();
-        let mut delivered_keys = HashSet::new();
-        for ((sent, record), outcome) in sent.into_iter().zip(batch.records()).zip(receipt.outcomes()) {
-            match outcome {
-                Outcome::Delivered => {
-                    settlement.add_parts(sent.seq, sent.bytes, record.event().created());
-                    delivered_keys.insert(sent.key);
-                }
-                Outcome::Failed(failure) => failed.push((again(sent, record), failure.clone())),
-                Outcome::Unanswered => {
-                    let failure = Failure::retry(FailureClass::Broken, "the sink gave no answer for this record");
-                    failed.push((again(sent, record), failure));
-                }
-            }
-        }
-        let has_delivered = !settlement.seqs.is_empty();
-        if has_delivered {
-            self.settle(settlement).await?;
-        }
-        let failed_keys: HashSet<Key> = failed.iter().map(|(record, _)| record.key).collect();
-        for key in delivered_keys.difference(&failed_keys) {
-            self.held.succeeded(*key);
-        }
-        let longest = self.sort_failures(failed, number, &delivered_keys).await?;
-        if has_delivered {
-            return self.fruitful().await;
-        }
-        // What is refused for good was answered: the target is there.
-        let Some(longest) = longest else { return Ok(()) };
-        self.fruitless = self.fruitless.saturating_add(1);
-        if self.fruitless >= FRUITLESS_MAX {
-            self.resting_until = Some(Instant::now() + longest);
-        }
-        Ok(())
-    }
-
-    /// Holds what may pass, and ends or parks what does not; answers the longest delay.
-    async fn sort_failures(
-        &mut self,
-        failed: Vec<(Tracked, Failure)>,
-        number: u32,
-        delivered_keys: &HashSet<Key>,
-    ) -> Step<Option<Duration>> {
-        let mut waiting: Vec<(Key, Failure, Vec<Tracked>)> = Vec::new();
-        let mut index: HashMap<Key, usize> = HashMap::new();
-        let mut finals: Vec<(Tracked, Failure)> = Vec::new();
-        for (record, failure) in failed {
-            self.count_failure(&failure);
-            if failure.next == Next::Stop {
-                return Err(Ended::Failed(failure_of(&record, &failure, number)));
-            }
-            let key = record.key;
-            if let Some((.., records)) = index.get(&key).and_then(|at| waiting.get_mut(*at)) {
-                records.push(record);
-            } else if matches!(failure.next, Next::Retry { .. })
-                && !finals.iter().any(|(earlier, _)| earlier.key == key)
-            {
-                index.insert(key, waiting.len());
-                waiting.push((key, failure, vec![record]));
-            } else {
-                finals.push((record, failure));
-            }
-        }
-        let mut longest = None;
-        for (key, failure, records) in waiting {
-            let (failures, elapsed) = self.held.streak(key);
-            // A record of the key got through in this very attempt: what failed behind it begins a streak of its own.
-            let (failures, elapsed) =
-                if delivered_keys.contains(&key) { (0, Duration::ZERO) } else { (failures, elapsed) };
-            let streak = self.streak(&failure, elapsed, failures.saturating_add(1));
-            match self.shared.backoff.delay(streak) {
-                Some(delay) => {
-                    if delivered_keys.contains(&key) {
-                        self.held.succeeded(key);
-                    }
-                    self.log_wait(&failure, delay, streak.attempts);
-                    self.held.put_back(key, records, delay);
-                    longest = longest.max(Some(delay));
-                    self.failing(Some(failure.class)).await?;
-                }
-                None => {
-                    let mut records = records.into_iter();
-                    if let Some(first) = records.next() {
-                        self.finally_failed(first, &failure, streak.attempts).await?;
-                    }
-                    for record in records {
-                        self.park(&record, None, streak.attempts).await?;
-                    }
-                }
-            }
-        }
-        for (record, failure) in finals {
-            if self.parked.contains(&record.key) {
-                self.park(&record, Some(&failure), number).await?;
-            } else {
-                self.finally_failed(record, &failure, number).await?;
-            }
-        }
-        Ok(longest)
-    }
-
-    /// A record cannot be delivered: the connector stops, or the record and its key are parked.
-    async fn finally_failed(&mut self, record: Tracked, failure: &Failure, attempts: u32) -> Step {
-        let policy = match failure.class {
-            FailureClass::Script => self.shared.on.on_script_error,
-            _ => self.shared.on.on_reject,
-        };
-        if record.doomed.is_some() {
-            self.count_failure(failure);
-        }
-        if policy == OnFailure::Stop {
-            return Err(Ended::Failed(failure_of(&record, failure, attempts)));
-        }
-        if self.shared.is_logging {
-            let event = record.record.event();
-            tracing::warn!(
-                connector = %self.shared.connector_id, stream = event.stream(), revision = %event.revision(),
-                reason = %failure, "parked a record and its key"
-            );
-        }
-        self.park(&record, Some(failure), attempts).await?;
-        self.parked.insert(record.key);
-        for later in self.held.release(record.key) {
-            self.park(&later, later.doomed.as_deref(), 0).await?;
-        }
-        Ok(())
-    }
-
-    async fn park(&mut self, record: &Tracked, failure: Option<&Failure>, attempts: u32) -> Step {
-        let parked = ToPark { record: &record.record, failure, attempts };
-        let stored = tokio::select! {
-            biased;
-            () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
-            stored = self.shared.parking.park(parked) => stored,
-        };
-        if let Err(error) = stored {
-            let event = record.record.event();
-            let message = format!("{} revision {}: {error}", event.stream(), event.revision());
-            return Err(Ended::Failed(PipelineFailure { code: "parking", message }));
-        }
-        let mut settlement = Settlement::new(Fate::Parked);
-        settlement.add(record);
-        self.settle(settlement).await
-    }
-
     async fn divert_first(&mut self, mut records: Vec<Tracked>) -> Step {
         let rest = records.split_off(1.min(records.len()));
         self.put_back_in_front(rest);
@@ -479,7 +331,7 @@ impl LaneTask {
     }
 
     /// An attempt brought something: the target answers.
-    async fn fruitful(&mut self) -> Step {
+    pub(super) async fn fruitful(&mut self) -> Step {
         if self.fruitless >= FRUITLESS_MAX {
             self.held.all_due();
         }
@@ -487,7 +339,7 @@ impl LaneTask {
         if self.held.is_empty() { self.failing(None).await } else { Ok(()) }
     }
 
-    async fn failing(&mut self, class: Option<FailureClass>) -> Step {
+    pub(super) async fn failing(&mut self, class: Option<FailureClass>) -> Step {
         if class.is_none() && !self.is_failing {
             return Ok(());
         }
@@ -495,7 +347,7 @@ impl LaneTask {
         self.tell(Report::Failing { lane: self.index, class }).await
     }
 
-    async fn settle(&mut self, settlement: Settlement) -> Step {
+    pub(super) async fn settle(&mut self, settlement: Settlement) -> Step {
         self.tell(Report::Settled(settlement)).await
     }
 
@@ -511,7 +363,7 @@ impl LaneTask {
         }
     }
 
-    fn streak(&self, failure: &Failure, elapsed: Duration, attempts: u32) -> Streak {
+    pub(super) fn streak(&self, failure: &Failure, elapsed: Duration, attempts: u32) -> Streak {
         let after = match failure.next {
             Next::Retry { after } => after,
             Next::Reject | Next::Stop => None,
@@ -525,11 +377,11 @@ impl LaneTask {
         Some(self.shared.clock.now().since(oldest).as_secs_f64())
     }
 
-    fn count_failure(&self, failure: &Failure) {
+    pub(super) fn count_failure(&self, failure: &Failure) {
         self.shared.metrics.failed(failure.class.label());
     }
 
-    fn log_wait(&self, failure: &Failure, delay: Duration, attempts: u32) {
+    pub(super) fn log_wait(&self, failure: &Failure, delay: Duration, attempts: u32) {
         if self.shared.is_logging {
             tracing::warn!(
                 connector = %self.shared.connector_id, lane = %self.lane, attempts,
@@ -552,23 +404,4 @@ enum Wake {
 async fn probe(sink: &mut dyn Sink) -> Result<Option<Position>, Failure> {
     sink.probe().await?;
     sink.standing().await
-}
-
-fn again(sent: Sent, record: &forebay_event::Record) -> Tracked {
-    Tracked { seq: sent.seq, key: sent.key, bytes: sent.bytes, record: record.clone(), doomed: None }
-}
-
-fn failure_of(record: &Tracked, failure: &Failure, attempts: u32) -> PipelineFailure {
-    let event = record.record.event();
-    let tried = match attempts {
-        1 => "1 attempt".to_owned(),
-        many => format!("{many} attempts"),
-    };
-    let message = format!(
-        "record at position {} (stream {}, revision {}) is not delivered after {tried}: {failure}",
-        event.position(),
-        event.stream(),
-        event.revision()
-    );
-    PipelineFailure { code: failure.class.label(), message }
 }

@@ -24,6 +24,7 @@ mod lanes;
 mod backoff;
 mod held;
 mod deliver;
+mod answer;
 mod parked;
 mod report;
 mod conduct;

@@ -1,5 +1,7 @@
 //! An event store in memory, with faults to order: for tests and benchmarks of the pipeline.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "only tests and benchmarks use it")]
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
