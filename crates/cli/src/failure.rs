@@ -167,9 +167,7 @@ impl Failure {
                 Some("start one with `forebay serve`, or name another with --server URL".to_owned())
             }
             Self::TimedOut { .. } => Some("allow more time with --timeout, or look at the server's log".to_owned()),
-            Self::Refused { refusal, .. } if refusal.status == 404 => {
-                Some("`forebay connectors list` shows what is there".to_owned())
-            }
+            Self::Refused { action, refusal } if refusal.status == 404 => not_found_hint(action),
             Self::Refused { refusal, .. } if matches!(refusal.status, 401 | 403) => {
                 Some("name a user: --server http://user:password@HOST:PORT".to_owned())
             }
@@ -204,6 +202,16 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// Where to look for what is there, by what was asked for.
+fn not_found_hint(action: &str) -> Option<String> {
+    let hints = [
+        ("connector ", "`forebay connectors list` shows what is there"),
+        ("kind ", "`forebay connectors describe` lists the kinds"),
+        ("stream ", "`forebay streams read '$all'` shows what is there"),
+    ];
+    hints.iter().find(|(noun, _)| action.contains(noun)).map(|(_, hint)| (*hint).to_owned())
 }
 
 #[cfg(test)]

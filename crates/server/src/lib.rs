@@ -18,9 +18,11 @@ mod declared;
 mod listener;
 mod shutdown;
 mod run;
+mod offline;
 
 pub use config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
 pub use layers::load;
+pub use offline::{LogArgs, run_offline};
 pub use options::ServeOptions;
 pub use run::run;
 pub use wiring::{RunningServer, StartError, start};

@@ -24,6 +24,7 @@ pub(crate) struct Proposed {
     data: Option<Box<RawValue>>,
     data_base64: Option<String>,
     metadata: Option<Box<RawValue>>,
+    metadata_base64: Option<String>,
 }
 
 /// An event as it is sent; what is in it is never parsed, so numbers keep all of their digits.
@@ -41,6 +42,8 @@ pub(crate) struct Sent {
     data_base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_base64: Option<String>,
 }
 
 /// What lines may leave out.
@@ -79,6 +82,7 @@ impl Proposed {
             data: self.data,
             data_base64: self.data_base64,
             metadata: self.metadata,
+            metadata_base64: self.metadata_base64,
         };
         Ok((stream, sent))
     }

@@ -3,7 +3,6 @@
 mod registry;
 mod lease;
 mod runner;
-mod restart;
 mod checkpoint;
 mod lifecycle;
 mod activate;
@@ -13,6 +12,6 @@ mod tests;
 pub(crate) use activate::CUT_OFF_AFTER;
 pub(crate) use checkpoint::last_checkpoint;
 pub(crate) use registry::{Journal, Node, NodeParts, Phase, Slot};
-pub(crate) use runner::{Runner, pipeline_runner};
 #[cfg(test)]
-pub(crate) use {restart::delay as restart_delay, runner::Prepared, runner::Running};
+pub(crate) use runner::{Prepared, Running, restart_delay};
+pub(crate) use runner::{Runner, pipeline_runner};

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_connector::Catalog;
-use forebay_connector::settings::{SettingsErrors, SettingsMap};
+use forebay_connector::settings::{SettingsErrors, SettingsMap, decode};
 use forebay_store::EventStore;
 use tokio::sync::watch;
 
-use super::restart;
 use crate::management::{PreviewReport, PreviewRequest, QueryError};
-use crate::pipeline::{End, Plan, Progress, Run, Surroundings, run};
+use crate::pipeline::{End, Plan, Progress, Run, Surroundings, preview, run};
+use crate::settings::ConnectorSettings;
 
 /// A pipeline on its way.
 pub(crate) type Running = Pin<Box<dyn Future<Output = End> + Send>>;
@@ -56,21 +56,17 @@ impl Runner for PipelineRunner {
         Ok(Box::new(Plan::build(id, settings, catalog)?))
     }
 
-    #[expect(
-        clippy::unimplemented,
-        reason = "becomes `pipeline::preview(&*store, catalog, request).await` with the pipeline"
-    )]
     async fn preview(
         &self,
-        _store: Arc<dyn EventStore>,
-        _catalog: &Catalog,
-        _request: PreviewRequest,
+        store: Arc<dyn EventStore>,
+        catalog: &Catalog,
+        request: PreviewRequest,
     ) -> Result<PreviewReport, QueryError> {
-        unimplemented!()
+        preview(&*store, catalog, request).await
     }
 
     fn restart_delay(&self, settings: &SettingsMap, failures: u32) -> Option<Duration> {
-        restart::delay(settings, failures)
+        restart_delay(settings, failures)
     }
 }
 
@@ -83,4 +79,9 @@ impl Prepared for Plan {
 /// The runner that is used unless a test says otherwise.
 pub(crate) fn pipeline_runner() -> Arc<dyn Runner> {
     Arc::new(PipelineRunner)
+}
+
+/// How long to wait after so many failures in a row; none when it stays failed. Settings that cannot be read mean never.
+pub(crate) fn restart_delay(settings: &SettingsMap, failures: u32) -> Option<Duration> {
+    decode::<ConnectorSettings>(settings).ok()?.restart.delay(failures.saturating_sub(1))
 }

@@ -124,6 +124,7 @@ impl Conductor {
         let mut checkpoints = ticker(self.parts.autocommit.interval.0.max(INTERVAL_MIN));
         let mut lag = ticker(LAG_INTERVAL);
         let mut stop_at: Option<Instant> = None;
+        let mut is_cut_off = false;
         loop {
             let is_stopping = stop_at.is_some();
             let woken = tokio::select! {
@@ -132,7 +133,7 @@ impl Conductor {
                 () = self.parts.halt.cancelled(), if !is_stopping => Woken::Stop,
                 report = self.parts.inbox.recv() => Woken::Report(report),
                 Some(ended) = self.parts.tasks.join_next() => Woken::TaskEnded(ended),
-                () = until(stop_at) => Woken::StopLimit,
+                () = until(stop_at), if !is_cut_off => Woken::StopLimit,
                 _ = checkpoints.tick(), if !is_stopping => Woken::CheckpointDue,
                 _ = lag.tick(), if !is_stopping => Woken::LagDue,
             };
@@ -156,7 +157,10 @@ impl Conductor {
                     let limit = self.run.stop_limit;
                     stop_at = Some(Instant::now() + limit - limit / STOP_RESERVE);
                 }
-                Woken::StopLimit => self.parts.tasks.abort_all(),
+                Woken::StopLimit => {
+                    is_cut_off = true;
+                    self.parts.tasks.abort_all();
+                }
             }
         }
     }

@@ -1,0 +1,128 @@
+//! Owns the receiver: an HTTP server that records deliveries, and can be slow, refuse, or be down.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::arrivals::Arrivals;
+use crate::http::eventually;
+
+/// A receiver, up until it is taken down or dropped.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+    running: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Desk {
+    arrivals: Mutex<Arrivals>,
+    refuse_with: AtomicU16,
+    delay_ms: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut receiver =
+            Self { address: listener.local_addr().unwrap(), desk: Arc::default(), running: JoinSet::new() };
+        receiver.accept(listener);
+        receiver
+    }
+
+    fn accept(&mut self, listener: TcpListener) {
+        let desk = Arc::clone(&self.desk);
+        self.running.spawn(async move {
+            // Connections end together with the accepting task: the set is dropped with it.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let desk = Arc::clone(&desk);
+                let service = service_fn(move |request| {
+                    let desk = Arc::clone(&desk);
+                    async move { Ok::<_, Infallible>(desk.receive(request).await) }
+                });
+                connections.spawn(async move {
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/events", self.address)
+    }
+
+    /// Ends all connections and listens no more.
+    pub(crate) async fn go_down(&mut self) {
+        self.running.shutdown().await;
+    }
+
+    /// Listens again where it did.
+    pub(crate) async fn come_up(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.accept(listener);
+    }
+
+    /// Answers every delivery with this status from now on; 0 takes them again.
+    pub(crate) fn refuse_with(&self, status: u16) {
+        self.desk.refuse_with.store(status, Ordering::SeqCst);
+    }
+
+    /// Takes so long for every delivery from now on.
+    pub(crate) fn be_slow(&self, delay: Duration) {
+        self.desk.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// How many deliveries were tried.
+    pub(crate) fn asked(&self) -> u64 {
+        self.desk.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.desk.arrivals.lock().unwrap()
+    }
+
+    /// Waits until so many different events have arrived.
+    pub(crate) async fn has(&self, events: u64, limit: Duration) {
+        let so_far = || self.arrivals().fresh();
+        let what = format!("{events} events have arrived (when the wait began: {})", so_far());
+        eventually(&what, limit, || async { so_far() >= events }).await;
+    }
+}
+
+impl Desk {
+    async fn receive(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let (parts, body) = request.into_parts();
+        let complete = body.collect().await.is_ok();
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst));
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let refusal = self.refuse_with.load(Ordering::SeqCst);
+        let mut response = Response::new(Full::default());
+        if refusal != 0 {
+            *response.status_mut() = refusal.try_into().unwrap();
+        } else if complete {
+            let header = |name: &str| parts.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap();
+            let number = |name: &str| header(name).parse().unwrap();
+            let (revision, position) = (number("esdb-record-stream-revision"), number("esdb-record-log-position"));
+            self.arrivals.lock().unwrap().arrive(header("esdb-record-stream-id"), revision, position);
+        }
+        response
+    }
+}
