@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::{Api, NodeFacts};
+use forebay_api::{Api, AppendLimits, NodeFacts};
 use forebay_event::{Clock, SystemClock};
 use forebay_log::{EmbeddedLog, LogLimits, LogOptions};
 use forebay_runtime::metrics::Metrics;
@@ -126,6 +126,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         registry: Arc::new(registry),
         clock,
         node,
+        limits: append_limits(&config),
         stopping: stopping.clone(),
     };
     let router = forebay_api::router(api);
@@ -154,8 +155,14 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> StartError {
     StartError::Listen { address, reason: error.to_string() }
 }
 
+fn append_limits(config: &Config) -> AppendLimits {
+    let event_size_max = LogLimits::default().event_size_max;
+    AppendLimits { append_size_max: config.append_size_max, event_size_max }
+}
+
 fn open_log(config: &Config, clock: Arc<dyn Clock>) -> Result<EmbeddedLog, StartError> {
-    let limits = LogLimits { append_size_max: config.append_size_max, ..LogLimits::default() };
+    let AppendLimits { append_size_max, event_size_max } = append_limits(config);
+    let limits = LogLimits { append_size_max, event_size_max };
     let options = LogOptions { limits, ..LogOptions::new(&config.data, clock) };
     let (log, recovery) = tokio::task::block_in_place(|| EmbeddedLog::open(options))?;
     tracing::info!(data = %config.data.display(), "{recovery}");

@@ -13,7 +13,9 @@ mod feed_all;
 mod entry;
 mod remove;
 mod metadata;
+mod grpc;
 
+pub(crate) use grpc::StreamsService;
 pub(crate) use routes::ROUTES;
 pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};
 
