@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
+use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
 use crate::listener;
 
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] forebay_log::OpenError),
+    /// A fresh log cannot be filled.
+    #[error("the first events of the log cannot be written: {0}")]
+    FirstStart(#[from] FirstStartError),
     /// A file of the server's own cannot be used.
     #[error("{0}")]
     Identity(String),
@@ -105,6 +109,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = open_log(&config, clock.clone())?;
     let store: Arc<dyn EventStore> = Arc::new(log.clone());
+    first_start::write_users(&*store).await?;
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

@@ -6,6 +6,8 @@ mod health;
 mod metrics;
 mod grpc;
 
-pub(crate) use grpc::{FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService};
+pub(crate) use grpc::{
+    FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
+};
 pub(crate) use node::OperationsApi;
 pub(crate) use routes::ROUTES;

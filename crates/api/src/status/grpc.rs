@@ -238,7 +238,9 @@ pub(crate) fn batched_busy() -> RpcStatus {
 }
 
 fn wrong_expected_detail(expected: ExpectedRevision, current: Option<Revision>) -> wire::WrongExpectedVersion {
-    use wire::wrong_expected_version::{CurrentStreamRevisionOption as Current, ExpectedStreamPositionOption as Expected};
+    use wire::wrong_expected_version::{
+        CurrentStreamRevisionOption as Current, ExpectedStreamPositionOption as Expected,
+    };
     wire::WrongExpectedVersion {
         current_stream_revision_option: Some(
             current.map_or(Current::CurrentNoStream(()), |revision| Current::CurrentStreamRevision(revision.get())),

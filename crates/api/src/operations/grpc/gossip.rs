@@ -38,10 +38,8 @@ impl Gossip for GossipService {
         let dialled =
             request.extensions().get::<Dialled>().ok_or_else(|| invalid("the call names no host (`:authority`)"))?;
         let (high, low) = self.instance.as_u64_pair();
-        let instance = Structured {
-            most_significant_bits: high.cast_signed(),
-            least_significant_bits: low.cast_signed(),
-        };
+        let instance =
+            Structured { most_significant_bits: high.cast_signed(), least_significant_bits: low.cast_signed() };
         let is_stopping = self.stopping.is_cancelled();
         let state = if is_stopping { VNodeState::ShuttingDown } else { VNodeState::Leader };
         let member = MemberInfo {

@@ -22,8 +22,7 @@ pub(super) fn appended(appended: Appended) -> AppendResp {
             prepare_position: position.prepare(),
         })
     });
-    let success =
-        append_resp::Success { current_revision_option: Some(current), position_option: Some(position) };
+    let success = append_resp::Success { current_revision_option: Some(current), position_option: Some(position) };
     AppendResp { result: Some(append_resp::Result::Success(success)) }
 }
 

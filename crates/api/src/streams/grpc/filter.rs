@@ -67,7 +67,11 @@ mod tests {
 
     fn options(regex: &str, window: Option<Window>, multiplier: u32) -> FilterOptions {
         let expression = Expression { regex: regex.to_owned(), prefix: Vec::new() };
-        FilterOptions { filter: Some(Filter::EventType(expression)), window, checkpoint_interval_multiplier: multiplier }
+        FilterOptions {
+            filter: Some(Filter::EventType(expression)),
+            window,
+            checkpoint_interval_multiplier: multiplier,
+        }
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) fn identifier(stream: &str) -> StreamIdentifier {
 pub(super) fn read_id(id: Option<&WireUuid>) -> Option<Uuid> {
     match id?.value.as_ref()? {
         Value::Structured(parts) => {
-            let (high, low) = (parts.most_significant_bits.cast_unsigned(), parts.least_significant_bits.cast_unsigned());
+            let (high, low) =
+                (parts.most_significant_bits.cast_unsigned(), parts.least_significant_bits.cast_unsigned());
             Some(Uuid::from_u64_pair(high, low))
         }
         Value::String(text) => Uuid::parse_str(text).ok(),

@@ -49,8 +49,7 @@ impl From<batch_append_req::ProposedMessage> for Proposal {
 impl Proposal {
     /// The event, when it says all that an event must say. The store judges the rest.
     pub(super) fn event(mut self) -> Result<ProposedEvent, WrongProposal> {
-        let mut take =
-            |property| self.properties.remove(property).ok_or(WrongProposal::MissingProperty { property });
+        let mut take = |property| self.properties.remove(property).ok_or(WrongProposal::MissingProperty { property });
         let event_type = take("type")?;
         let content_type = ContentType::from_media_type(&take("content-type")?);
         let id = read_id(self.id.as_ref()).filter(|id: &Uuid| !id.is_nil()).ok_or(WrongProposal::MissingId)?;

@@ -3,9 +3,7 @@
 use std::vec;
 
 use forebay_event::{RecordedEvent, Revision, StreamName};
-use forebay_store::{
-    Direction, EventFilter, LogPoint, PageLimit, ReadAll, ReadError, ReadStream, StreamPoint,
-};
+use forebay_store::{Direction, EventFilter, LogPoint, PageLimit, ReadAll, ReadError, ReadStream, StreamPoint};
 use forebay_wire::event_store::client::streams::ReadResp;
 use tonic::Status;
 
@@ -63,8 +61,7 @@ impl Reader {
         };
         let events = Vec::new().into_iter();
         let (last, left, ended) = (None, count, false);
-        let mut reader =
-            Self { bounds, source, direction, form, resolve_links, last, tells_last, left, events, ended };
+        let mut reader = Self { bounds, source, direction, form, resolve_links, last, tells_last, left, events, ended };
         match reader.turn().await {
             Ok(()) => Ok(Begun::Events(Box::new(reader))),
             Err(ReadError::StreamNotFound { stream }) => Ok(Begun::NoStream(stream)),
@@ -138,7 +135,8 @@ impl Reader {
         let events = match &mut self.source {
             Source::Stream { stream, from } => {
                 let Some(point) = from.take() else { return Ok(()) };
-                let page = store.read_stream(ReadStream { stream: stream.clone(), direction, from: point, limit }).await?;
+                let page =
+                    store.read_stream(ReadStream { stream: stream.clone(), direction, from: point, limit }).await?;
                 *from = page.next.map(StreamPoint::At);
                 self.last = Some(page.last_revision);
                 page.events

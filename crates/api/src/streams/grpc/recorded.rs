@@ -77,10 +77,8 @@ pub(super) fn checkpoint(position: Position, now: Timestamp) -> ReadResp {
 
 /// History is finished, at this revision of the stream or this position of the log.
 pub(super) fn caught_up(revision: Option<Revision>, position: Option<Position>, now: Timestamp) -> ReadResp {
-    let position = position.map(|position| WirePosition {
-        commit_position: position.commit(),
-        prepare_position: position.prepare(),
-    });
+    let position = position
+        .map(|position| WirePosition { commit_position: position.commit(), prepare_position: position.prepare() });
     let stream_revision = revision.and_then(|revision| i64::try_from(revision.get()).ok());
     answer(Content::CaughtUp(CaughtUp { timestamp: Some(timestamp(now)), stream_revision, position }))
 }

@@ -54,9 +54,9 @@ impl Follower {
                 let subscribe = SubscribeStream { stream: stream.clone(), from, limit: HAND_OUT };
                 (store.subscribe_stream(subscribe).await, Followed::Stream { stream, seen })
             }
-            Target::All { from, filter } => (store.subscribe_all(whole_log(from)).await, Followed::All {
-                examiner: filter.map(Examiner::new),
-            }),
+            Target::All { from, filter } => {
+                (store.subscribe_all(whole_log(from)).await, Followed::All { examiner: filter.map(Examiner::new) })
+            }
         };
         let subscription = subscription.map_err(of_subscription)?;
         let events = Vec::new().into_iter();
