@@ -538,6 +538,17 @@ async fn where_a_target_stands_is_obeyed() {
     connector.stopped().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_target_ahead_of_the_log_is_not_taken_at_its_word() {
+    let store = filled(1, 10).await;
+    let sink = SinkScript::of("ahead");
+    sink.probe(|| Ok(Some(Position::new(1_000))));
+    let End::Failed(end) = start("ahead", &store, &[]).ended().await else { panic!("it fails") };
+    assert_eq!(end.code, "behind-end");
+    assert!(end.message.contains("position 1000") && end.message.contains("the log ends at 1"), "{end}");
+    assert!(sink.delivered().is_empty());
+}
+
 const DROP_ODD: &str = "function transform(record) {
     if (record.value.n % 2 === 1) return null;
     record.value.seen = true;

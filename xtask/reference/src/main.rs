@@ -9,6 +9,9 @@ mod routes;
 
 use std::process::ExitCode;
 
+use clap::{Args, Command};
+use forebay_server::{LogArgs, ServeOptions};
+
 use page::Page;
 
 fn main() -> ExitCode {
@@ -32,8 +35,16 @@ fn pages() -> Vec<Page> {
     let catalog = forebay_sinks::catalog();
     let mut pages: Vec<Page> = catalog.kinds().iter().map(kinds::kind_page).collect();
     pages.push(kinds::shared_page(&forebay_runtime::settings::shared_descriptions()));
-    pages.push(commands::page(forebay_cli::command()));
+    pages.push(commands::page(whole_command()));
     pages.push(routes::page(&forebay_api::openapi_document()));
     pages.push(page::index(&pages));
     pages
+}
+
+/// The binary's command: the operator's commands, and the two that are the server's.
+fn whole_command() -> clap::Command {
+    let serve = ServeOptions::augment_args(Command::new("serve"));
+    let log = LogArgs::augment_args(Command::new("log")).about("Checks a data directory that no server has open");
+    let serve = serve.about("Runs the server: an event store with connectors built in");
+    forebay_cli::command().subcommands([serve, log])
 }

@@ -87,6 +87,7 @@ where
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        // tidy: sleep allowed: this is the wait for a condition, between two looks.
         tokio::time::sleep(LOOKED_EVERY).await;
     }
 }

@@ -78,6 +78,7 @@ async fn append(http: &Http, number: u64, first: u64, last: u64) {
             }
             other => assert!(begun.elapsed() < BACK_LIMIT, "append to {path} does not come through: {other:?}"),
         }
+        // tidy: sleep allowed: the server is being restarted; this is the pause between two tries.
         tokio::time::sleep(TRIED_EVERY).await;
     }
 }

@@ -111,6 +111,7 @@ impl Desk {
         let complete = body.collect().await.is_ok();
         let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst));
         if !delay.is_zero() {
+            // tidy: sleep allowed: a slow target is what the test is about.
             tokio::time::sleep(delay).await;
         }
         let refusal = self.refuse_with.load(Ordering::SeqCst);

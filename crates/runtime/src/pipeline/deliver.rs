@@ -43,6 +43,8 @@ pub(super) struct Delivery {
     pub(super) stop: CancellationToken,
     /// Whether what targets say about where they stand counts: not when somebody asked to begin elsewhere.
     pub(super) obeys_standing: bool,
+    /// Where the log ended when the connector began.
+    pub(super) log_end: Option<Position>,
 }
 
 /// One lane: its sink, what waits for it, and what it tells.
@@ -139,7 +141,7 @@ impl LaneTask {
                 || Failure::retry(FailureClass::Timeout, format!("no answer within {} ms", limit.as_millis()));
             let failure = match answer.unwrap_or_else(|_| Err(timeout())) {
                 Ok(standing) => {
-                    self.standing = standing.filter(|_| self.shared.obeys_standing);
+                    self.standing = self.trusted(standing)?;
                     self.failing(None).await?;
                     return self.tell(Report::LaneReady).await;
                 }
@@ -160,6 +162,21 @@ impl LaneTask {
             self.failing(Some(failure.class)).await?;
             self.wait_until(Instant::now() + delay).await?;
         }
+    }
+
+    /// What the target says of where this lane stands counts unless somebody asked to begin elsewhere. A target that is
+    /// ahead of the log holds records of another log, or this log was restored: nothing is taken for delivered then.
+    fn trusted(&self, standing: Option<Position>) -> Step<Option<Position>> {
+        let Some(standing) = standing.filter(|_| self.shared.obeys_standing) else { return Ok(None) };
+        let end = self.shared.log_end.unwrap_or(Position::START);
+        if standing <= end {
+            return Ok(Some(standing));
+        }
+        let message = format!(
+            "the target already holds records up to position {standing}, but the log ends at {end}: the log was restored \
+             or is another one; start the connector from a position to deliver regardless"
+        );
+        Err(Ended::Failed(PipelineFailure { code: "behind-end", message }))
     }
 
     async fn deliver_all(&mut self) -> Step {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_connector::Epoch;
-use forebay_event::{Clock, StreamName};
+use forebay_event::{Clock, Position, StreamName};
 use forebay_store::{EventStore, LogPoint, ReadError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -132,6 +132,7 @@ struct Inherited {
     begin: Begin,
     parking: StreamParkingLot,
     parked: HashSet<Key>,
+    log_end: Option<Position>,
 }
 
 async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Telling) -> End {
@@ -164,6 +165,7 @@ async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<
     }
     let known = Known { explicit: run.start_from, checkpoint, settings: &plan.settings.subscription };
     let begin = begin(store, plan.filter.source(), known).await?;
+    let log_end = store.head().await?;
     let site = LotSite {
         store: Arc::clone(&surroundings.store),
         clock: Arc::clone(&surroundings.clock),
@@ -179,12 +181,12 @@ async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<
         connector_id: Arc::clone(&plan.connector_id),
         expected,
     };
-    Ok(Some(Inherited { writer, begin, parking, parked }))
+    Ok(Some(Inherited { writer, begin, parking, parked, log_end }))
 }
 
 /// Builds the stations and keeps their account until the end.
 async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inherited, Telling)) -> End {
-    let (Inherited { writer, begin, parking, parked }, Telling { progress, metrics }) = left;
+    let (Inherited { writer, begin, parking, parked, log_end }, Telling { progress, metrics }) = left;
     let halt = run.stop.child_token();
     let window = Arc::new(Window::new(plan.lanes, plan.limits.records));
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
@@ -203,6 +205,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         is_logging: plan.settings.logging.enabled,
         stop: halt.clone(),
         obeys_standing: run.start_from.is_none(),
+        log_end,
     });
     for (index, input) in queues.into_iter().enumerate() {
         let parked = parked.iter().filter(|key| key.lane(plan.lanes) == index).copied().collect();
