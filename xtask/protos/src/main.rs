@@ -46,19 +46,11 @@ fn main() -> anyhow::Result<()> {
 
 fn generate(protos: &Path, out: &Path) -> anyhow::Result<()> {
     let descriptors = protox::compile(FILES, [protos])?;
-    tonic_prost_build::configure()
-        .out_dir(out)
-        .bytes(".")
-        .emit_rerun_if_changed(false)
-        .compile_fds(descriptors)
-        .context("failed to generate code")?;
-    Ok(())
+    let configured = tonic_prost_build::configure().out_dir(out).bytes(".").emit_rerun_if_changed(false);
+    configured.compile_fds(descriptors).context("failed to generate code")
 }
 
 fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
-    files.sort();
-    Ok(files)
+    let files: Result<Vec<PathBuf>, _> = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect();
+    Ok(files?.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect())
 }
