@@ -4,6 +4,7 @@
 mod workspace;
 mod tidy;
 mod test_command;
+mod clients;
 mod docs;
 mod bench;
 mod new_sink;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::workspace;
+use crate::{clients, workspace};
 
 /// A program that some tests start, where Debian has it, and what stays untested without it.
 struct Need {
@@ -25,10 +25,11 @@ const NEEDS: &[Need] = &[
     Need { program: "pg_ctlcluster", debian_package: "postgresql", reason: "the PostgreSQL sink against a server" },
 ];
 
-/// Runs doc tests, then all others; further arguments go to the runner.
+/// Runs the conversations with official clients and the doc tests, then all others; further arguments go to the runner.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     provide();
-    // The runner's count must be the last thing on the screen, so doc tests go first.
+    // The runner's count must be the last thing on the screen, so clients and doc tests go first.
+    clients::run()?;
     workspace::run(workspace::cargo(&["test", "--workspace", "--doc", "--quiet"]).arg("--locked"))?;
     if has_nextest() {
         let mut command = workspace::cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);

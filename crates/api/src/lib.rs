@@ -1,7 +1,7 @@
-//! HTTP: translate, call, translate back.
+//! HTTP and gRPC: translate, call, translate back.
 //!
-//! This crate owns paths, bodies, headers and status codes of the public API, its OpenAPI document, and the form of
-//! connector files. It is not a server: it binds nothing, and whoever serves the [`router`] bounds connections and time.
+//! This crate owns paths, bodies, headers and status codes of the public API, its OpenAPI document, the client protocol
+//! of EventStoreDB over gRPC, and the form of connector files. It is not a server: it binds nothing, and whoever serves the [`router`] bounds connections and time.
 //! It decides nothing about streams or connectors: the store and the runtime do.
 //!
 //! Invariants: only `status` decides statuses; one route table builds the router and the document; a client that does
@@ -12,6 +12,8 @@
 mod router;
 mod routes;
 mod request;
+mod limits;
+mod grpc;
 mod origin;
 mod streams;
 mod connectors;
@@ -22,5 +24,6 @@ mod status;
 pub mod testing;
 
 pub use connectors::{FileFormat, ParseError, parse_connector_file};
+pub use limits::AppendLimits;
 pub use openapi::document as openapi_document;
 pub use router::{Api, NodeFacts, router};

@@ -13,12 +13,13 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::limits::AppendLimits;
 use crate::operations::OperationsApi;
 use crate::request::MANAGEMENT_BODY_SIZE_MAX;
 use crate::routes::{mount, unknown_path};
 use crate::status::Refusal;
 use crate::streams::{APPEND_BODY_SIZE_MAX, StreamsApi};
-use crate::{connectors, operations, origin, streams};
+use crate::{connectors, grpc, operations, origin, streams};
 
 /// What the API translates for, and what it tells about the node.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Api {
     pub node: NodeFacts,
     /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
     pub is_local: bool,
+    /// What one append may hold, as the store has it.
+    pub limits: AppendLimits,
     /// Ends subscriptions and makes the node not ready.
     pub stopping: CancellationToken,
 }
@@ -53,7 +56,9 @@ pub struct NodeFacts {
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
     let is_local = api.is_local;
-    let streams = streams_router(StreamsApi::new(api.store.clone(), api.stopping.clone()));
+    let streams_api = StreamsApi::new(api.store.clone(), api.stopping.clone());
+    let grpc = grpc::routes(&api, streams_api.clone());
+    let streams = streams_router(streams_api);
     let connectors = mount(connectors::ROUTES, api.connectors.clone())
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
@@ -62,7 +67,7 @@ pub fn router(api: Api) -> Router {
     let operations = mount(operations::ROUTES, OperationsApi::new(api))
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());
-    guarded(streams.merge(connectors).merge(operations))
+    guarded(streams.merge(connectors).merge(operations).merge(grpc))
 }
 
 /// The routes of streams alone.

@@ -1,11 +1,12 @@
 //! Owns the route table's shape: what one line of it says, and mounting a table on a router.
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use crate::status::Refusal;
-use crate::{connectors, operations, streams};
+use crate::{connectors, grpc, operations, streams};
 
 /// One route: what the document says of it, and who answers it.
 pub(crate) struct Route<S: 'static> {
@@ -128,7 +129,10 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
     Refusal::method_not_allowed(method.as_str(), uri.path())
 }
 
-/// Answers a path that no table holds.
-pub(crate) async fn unknown_path(uri: Uri) -> Refusal {
-    Refusal::not_found(format!("there is no route {}; see /openapi.json", uri.path()))
+/// Answers a path that no table holds, in the caller's own protocol.
+pub(crate) async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
+    if grpc::is_call(&headers) {
+        return grpc::not_served(uri.path());
+    }
+    Refusal::not_found(format!("there is no route {}; see /openapi.json", uri.path())).into_response()
 }

@@ -1,4 +1,6 @@
-//! Owns which status an answer has: the only file that decides it.
+//! Owns which status an answer has: nothing else decides it. Those of gRPC are in `grpc`.
+
+pub(crate) mod grpc;
 
 use axum::Json;
 use axum::body::Body;

@@ -3,7 +3,7 @@
 use forebay_event::RecordedEvent;
 use forebay_store::ReadError;
 
-use crate::format::{Block, seal};
+use crate::format::{Block, Packer, seal};
 use crate::high_water::newest;
 
 /// The events of a stored block whose first event has this position; checks all that reading it checks.
@@ -15,7 +15,7 @@ pub fn block_events(first: u64, stored: &[u8]) -> Result<Vec<RecordedEvent>, Rea
 /// The same block packed anew, as packing it with others would.
 pub fn repacked(first: u64, stored: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
     let block = Block::decode(first, stored)?;
-    Ok(Block::join(&[block]).map(|joined| joined.encode()))
+    Ok(Block::join(&[block]).map(|joined| joined.encode(&mut Packer::default())))
 }
 
 /// Bytes as a block whose checksum is right, so that what lies behind the checksum is reached.

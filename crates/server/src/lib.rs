@@ -13,6 +13,7 @@ mod config;
 mod layers;
 mod logging;
 mod identity;
+mod first_start;
 mod wiring;
 mod declared;
 mod listener;
@@ -22,6 +23,7 @@ mod run;
 mod offline;
 
 pub use config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
+pub use first_start::FirstStartError;
 pub use layers::load;
 pub use offline::{LogArgs, run_offline};
 pub use options::ServeOptions;

@@ -17,12 +17,14 @@ use crate::opening::Opening;
 /// A connection says something within so long, and sends the head of each request within so long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A silent HTTP/2 connection is asked whether it is still there after so long, and ended after so long again.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Requests at the same time on one HTTP/2 connection.
 const H2_STREAMS_MAX: u32 = 256;
 /// What one HTTP/2 request, and one connection, may send ahead, in bytes.
 const H2_STREAM_WINDOW: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// What one HTTP/2 answer may hold that its client has not taken, in bytes.
+const H2_ANSWER_BUFFER: usize = 128 << 10;
 /// The head of a request, in bytes.
 const HEAD_SIZE_MAX: usize = 64 << 10;
 const HEAD_SIZE_MAX_H2: u32 = 64 << 10;
@@ -95,6 +97,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEP_ALIVE)
         .max_concurrent_streams(H2_STREAMS_MAX)
         .max_header_list_size(HEAD_SIZE_MAX_H2)
+        .max_send_buf_size(H2_ANSWER_BUFFER)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW);
     builder

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::{Api, NodeFacts};
+use forebay_api::{Api, AppendLimits, NodeFacts};
 use forebay_event::{Clock, SystemClock};
 use forebay_log::{EmbeddedLog, LogLimits, LogOptions};
 use forebay_runtime::metrics::Metrics;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
+use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
 use crate::listener;
 
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] forebay_log::OpenError),
+    /// A fresh log cannot be filled.
+    #[error("the first events of the log cannot be written: {0}")]
+    FirstStart(#[from] FirstStartError),
     /// A file of the server's own cannot be used.
     #[error("{0}")]
     Identity(String),
@@ -105,6 +109,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = open_log(&config, clock.clone())?;
     let store: Arc<dyn EventStore> = Arc::new(log.clone());
+    first_start::write_users(&*store).await?;
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -127,6 +132,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         clock,
         node,
         is_local: address.ip().is_loopback(),
+        limits: append_limits(&config),
         stopping: stopping.clone(),
     };
     let router = forebay_api::router(api);
@@ -155,8 +161,14 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> StartError {
     StartError::Listen { address, reason: error.to_string() }
 }
 
+fn append_limits(config: &Config) -> AppendLimits {
+    let event_size_max = LogLimits::default().event_size_max;
+    AppendLimits { append_size_max: config.append_size_max, event_size_max }
+}
+
 fn open_log(config: &Config, clock: Arc<dyn Clock>) -> Result<EmbeddedLog, StartError> {
-    let limits = LogLimits { append_size_max: config.append_size_max, ..LogLimits::default() };
+    let AppendLimits { append_size_max, event_size_max } = append_limits(config);
+    let limits = LogLimits { append_size_max, event_size_max };
     let options = LogOptions { limits, ..LogOptions::new(&config.data, clock) };
     let (log, recovery) = tokio::task::block_in_place(|| EmbeddedLog::open(options))?;
     tracing::info!(data = %config.data.display(), "{recovery}");

@@ -3,6 +3,8 @@
 use forebay_event::RecordedEvent;
 use regex::Regex;
 
+use crate::look_ahead;
+
 /// Which events of the whole log a read or subscription hands out.
 #[derive(Clone, Debug, Default)]
 pub enum EventFilter {
@@ -31,27 +33,59 @@ pub enum Matcher {
     Prefixes(Vec<String>),
     /// Matches this expression anywhere.
     Regex(Regex),
+    /// Begins with nothing that `excluded` matches, and passes `kept`.
+    Except {
+        /// What the text must not begin with; anchored at the start.
+        excluded: Regex,
+        /// What it must pass besides.
+        kept: Box<Matcher>,
+    },
 }
 
 /// Compiled regular expressions larger than this are refused.
 pub(crate) const REGEX_SIZE_MAX: usize = 1 << 20;
+/// An expression begins with at most so many look-aheads.
+const LOOK_AHEADS_MAX: usize = 8;
 
 impl Matcher {
     /// Compiles an expression; linear in time by construction, bounded in size.
+    ///
+    /// Of look-around it takes what can be said without: `^(?!A)B`, which is what does not begin with `A` and matches
+    /// `^B`. Clients of the protocol send that form to leave out system events.
     pub fn regex(expression: &str) -> Result<Self, InvalidFilter> {
-        regex::RegexBuilder::new(expression)
-            .size_limit(REGEX_SIZE_MAX)
-            .build()
-            .map(Self::Regex)
-            .map_err(|error| InvalidFilter { expression: expression.to_owned(), reason: error.to_string() })
+        Self::within(expression, expression, LOOK_AHEADS_MAX)
+    }
+
+    /// Compiles `expression`, which is `given` without the look-aheads already taken off.
+    fn within(expression: &str, given: &str, left: usize) -> Result<Self, InvalidFilter> {
+        let refused = |reason: &str| InvalidFilter { expression: given.to_owned(), reason: reason.to_owned() };
+        match look_ahead::split(expression) {
+            None => compile(expression, given).map(Self::Regex),
+            Some(Err(reason)) => Err(refused(reason)),
+            Some(Ok(_)) if left == 0 => Err(refused("it begins with too many look-aheads")),
+            Some(Ok((excluded, rest))) => {
+                let excluded = compile(&format!("^(?:{excluded})"), given)?;
+                let kept = Self::within(&format!("^{rest}"), given, left - 1)?;
+                Ok(Self::Except { excluded, kept: Box::new(kept) })
+            }
+        }
     }
 
     fn matches(&self, text: &str) -> bool {
         match self {
             Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| text.starts_with(prefix.as_str())),
             Self::Regex(regex) => regex.is_match(text),
+            Self::Except { excluded, kept } => !excluded.is_match(text) && kept.matches(text),
         }
     }
+}
+
+/// Compiles `expression`, which is `given` or a part of it.
+fn compile(expression: &str, given: &str) -> Result<Regex, InvalidFilter> {
+    regex::RegexBuilder::new(expression)
+        .size_limit(REGEX_SIZE_MAX)
+        .build()
+        .map_err(|error| InvalidFilter { expression: given.to_owned(), reason: error.to_string() })
 }
 
 impl EventFilter {
@@ -106,6 +140,26 @@ mod tests {
     fn system_events_are_told_by_their_type() {
         assert!(!EventFilter::ExcludeSystem.matches(&event("s", "$metadata")));
         assert!(EventFilter::ExcludeSystem.matches(&event("$s", "A")));
+    }
+
+    #[test]
+    fn a_leading_negative_look_ahead_is_understood() {
+        let passes = |expression: &str, text: &str| Matcher::regex(expression).unwrap().matches(text);
+        let python = r"^(?!(\$.+$|A$))";
+        assert!(!passes(python, "$metadata") && !passes(python, "A") && passes(python, "AB") && passes(python, "$"));
+        assert!(passes(r"^(?!\$).*", "order") && !passes(r"^(?!\$).*", "$settings"));
+        assert!(passes(r"^(?!a)(?!b)\w+$", "cd") && !passes(r"^(?!a)(?!b)\w+$", "bd"));
+        assert!(passes(r"^(?![)(]|\))x", "x") && !passes(r"^(?!x)x", "x"));
+    }
+
+    #[test]
+    fn other_look_around_is_refused_by_name() {
+        for expression in ["(?!a)b", "^a(?=b)", "(?<!a)b", "^(?!a)b|c", "^(?!a"] {
+            let error = Matcher::regex(expression).unwrap_err();
+            assert_eq!(error.expression, expression);
+        }
+        assert!(Matcher::regex("^a(?=b)").unwrap_err().reason.contains("look-around"));
+        assert!(Matcher::regex("^(?!a)b|c").unwrap_err().reason.contains("parentheses"));
     }
 
     #[test]

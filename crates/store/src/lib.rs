@@ -11,6 +11,7 @@
 mod append;
 mod read;
 mod filter;
+mod look_ahead;
 mod subscribe;
 mod metadata;
 mod port;

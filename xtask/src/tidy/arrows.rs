@@ -90,6 +90,7 @@ const ARROWS: &[Arrow] = &[
     },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
+    Arrow { package: "forebay-protos", uses: &[], uses_in_tests: &[] },
     Arrow {
         package: "forebay-reference",
         uses: &[
@@ -119,6 +120,10 @@ fn judge(file: &TextFile) -> Vec<Finding> {
         Err(error) => return vec![Finding::of_file(&file.path, format!("is not TOML: {error}"))],
     };
     let Some(name) = text_at(&manifest, "package", "name") else { return Vec::new() };
+    // A workspace of its own takes no lints from this one, and nothing of ours either.
+    if manifest.contains_key("workspace") && ours(&manifest, NORMAL).is_empty() {
+        return Vec::new();
+    }
     let mut findings = Vec::new();
     if !takes_workspace_lints(&manifest) {
         findings

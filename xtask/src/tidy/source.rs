@@ -40,7 +40,7 @@ pub(super) fn notes(files: &[TextFile]) -> Vec<String> {
 }
 
 pub(super) fn rust_files(files: &[TextFile]) -> impl Iterator<Item = &TextFile> {
-    files.iter().filter(|file| file.path.ends_with(".rs"))
+    files.iter().filter(|file| file.path.ends_with(".rs") && !file.path.contains("/generated/"))
 }
 
 fn judge(file: &TextFile) -> Vec<Finding> {

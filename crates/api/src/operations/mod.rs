@@ -4,6 +4,10 @@ mod routes;
 mod node;
 mod health;
 mod metrics;
+mod grpc;
 
+pub(crate) use grpc::{
+    FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
+};
 pub(crate) use node::OperationsApi;
 pub(crate) use routes::ROUTES;

@@ -15,7 +15,9 @@ mod remove;
 mod metadata;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
+mod grpc;
 
+pub(crate) use grpc::StreamsService;
 pub(crate) use routes::ROUTES;
 pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};
 

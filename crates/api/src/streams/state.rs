@@ -44,6 +44,17 @@ impl StreamsApi {
         }
     }
 
+    /// A share of the memory that all appends have together, for as many bytes as fill units; answers how many those
+    /// are. None when nothing is left.
+    pub(crate) fn try_share(&self, size: usize) -> Option<(Option<OwnedSemaphorePermit>, usize)> {
+        let units = size / APPEND_UNIT;
+        if units == 0 {
+            return Some((None, 0));
+        }
+        let permit = self.appends.clone().try_acquire_many_owned(u32::try_from(units).ok()?).ok()?;
+        Some((Some(permit), units * APPEND_UNIT))
+    }
+
     /// The right to hold one subscription.
     pub(crate) fn subscription_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = self.subscriptions.clone().try_acquire_owned();

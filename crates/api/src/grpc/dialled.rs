@@ -1,0 +1,52 @@
+//! Owns the address that a caller has dialled, which is the one address known to lead here.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header;
+
+use crate::request::header_text;
+
+/// The port of a clear-text address that names none.
+const PORT_UNNAMED: u16 = 80;
+
+/// Host and port that a caller has dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dialled {
+    /// Name or address; an IPv6 address without brackets.
+    pub(crate) host: String,
+    /// Port.
+    pub(crate) port: u16,
+}
+
+/// Lays the address next to the request for the service to find.
+pub(super) async fn tell_dialled(mut request: Request, next: Next) -> Response {
+    let dialled = match request.uri().authority() {
+        Some(authority) => parse(authority.as_str()),
+        None => parse(header_text(request.headers(), header::HOST)),
+    };
+    if let Some(dialled) = dialled {
+        request.extensions_mut().insert(dialled);
+    }
+    next.run(request).await
+}
+
+fn parse(authority: &str) -> Option<Dialled> {
+    let authority: http::uri::Authority = authority.parse().ok()?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some(Dialled { host, port: authority.port_u16().unwrap_or(PORT_UNNAMED) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_are_told_apart() {
+        let told = |authority| parse(authority).map(|dialled| (dialled.host, dialled.port));
+        assert_eq!(told("localhost:2113"), Some(("localhost".to_owned(), 2113)));
+        assert_eq!(told("[::1]:2113"), Some(("::1".to_owned(), 2113)));
+        assert_eq!(told("node.test"), Some(("node.test".to_owned(), 80)));
+        assert_eq!(told(""), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! Owns mounting the services of the client protocol.
+
+use axum::Router;
+use axum::middleware;
+use forebay_wire::event_store::client::gossip::gossip_server::GossipServer;
+use forebay_wire::event_store::client::monitoring::monitoring_server::MonitoringServer;
+use forebay_wire::event_store::client::operations::operations_server::OperationsServer;
+use forebay_wire::event_store::client::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
+use forebay_wire::event_store::client::server_features::server_features_server::ServerFeaturesServer;
+use forebay_wire::event_store::client::streams::streams_server::StreamsServer;
+use tonic::service::Routes;
+
+use super::dialled::tell_dialled;
+use super::not_served::explain;
+use crate::operations::{
+    FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
+};
+use crate::router::Api;
+use crate::streams::{StreamsApi, StreamsService};
+
+/// A message that holds no events is at most so large, in bytes.
+const SMALL_MESSAGE_SIZE_MAX: usize = 64 << 10;
+/// What an answer with an event may hold beside what one may append, in bytes: a link next to what it points to.
+const ANSWERS_PER_APPEND: usize = 2;
+
+/// Routes of all services.
+pub(crate) fn routes(api: &Api, streams: StreamsApi) -> Router {
+    let request_max = api.limits.message_size_max();
+    let streams = StreamsServer::new(StreamsService::new(streams, api.clock.clone(), api.limits))
+        .max_decoding_message_size(request_max)
+        .max_encoding_message_size(request_max.saturating_mul(ANSWERS_PER_APPEND));
+    let features = ServerFeaturesServer::new(FeaturesService).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let gossip = GossipServer::new(GossipService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let operations = OperationsServer::new(OperationsService).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let monitoring =
+        MonitoringServer::new(MonitoringService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let persistent = PersistentSubscriptionsServer::new(PersistentSubscriptionsService)
+        .max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let mut services = Routes::builder();
+    services.add_service(streams);
+    services.add_service(features).add_service(gossip).add_service(operations);
+    services.add_service(monitoring).add_service(persistent);
+    services
+        .routes()
+        .into_axum_router()
+        .layer(middleware::from_fn(tell_dialled))
+        .layer(middleware::from_fn(explain))
+        .reset_fallback()
+}

@@ -1,0 +1,13 @@
+//! Operation over gRPC: what the server can do, who it is, how it does; as official clients ask.
+
+mod features;
+mod gossip;
+mod scavenge;
+mod monitoring;
+mod persistent;
+
+pub(crate) use features::FeaturesService;
+pub(crate) use gossip::GossipService;
+pub(crate) use monitoring::MonitoringService;
+pub(crate) use persistent::PersistentSubscriptionsService;
+pub(crate) use scavenge::OperationsService;

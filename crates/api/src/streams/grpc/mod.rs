@@ -1,0 +1,18 @@
+//! Streams over gRPC: read and subscribe, append, append in batches, delete; as official clients call them.
+
+mod service;
+mod names;
+mod proposal;
+mod share;
+mod append;
+mod batch;
+mod answers;
+mod remove;
+mod request;
+mod filter;
+mod recorded;
+mod links;
+mod read;
+mod subscribe;
+
+pub(crate) use service::StreamsService;
