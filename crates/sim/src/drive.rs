@@ -18,6 +18,8 @@ use crate::world::World;
 
 /// After the last fault everything is delivered and covered by a checkpoint within this much simulated time.
 const REST_LIMIT: Duration = Duration::from_secs(300);
+/// A run that is not over after this much simulated time has come to a standstill.
+const RUN_LIMIT: Duration = Duration::from_secs(3_600);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(250);
 /// The most simulated time that faults go on for after the last event was written.
@@ -57,7 +59,10 @@ async fn drive(scenario: Scenario) -> Outcome {
     let seed = scenario.seed;
     let history = Arc::new(History::new(Checker::new(scenario.terms())));
     let world = World::new(scenario, Arc::clone(&history));
-    let complaint = live_through(&world).await.err();
+    let complaint = match tokio::time::timeout(RUN_LIMIT, live_through(&world)).await {
+        Ok(lived) => lived.err(),
+        Err(_) => Some(format!("liveness: the run is not over after {} s", RUN_LIMIT.as_secs())),
+    };
     let mut violations = history.checker(|checker| checker.violations().to_vec());
     violations.extend(complaint);
     Outcome {
@@ -112,7 +117,8 @@ async fn rest(world: &Arc<World>, doors: &[Open]) {
     while !is_done() && Instant::now() < deadline {
         tokio::time::sleep(LOOK).await;
     }
-    world.history.checker(|checker| checker.came_to_rest(is_done()));
+    let in_time = is_done();
+    world.history.checker(|checker| checker.came_to_rest(in_time));
     for door in doors {
         let connectors = door.lock().clone();
         let Some(connectors) = connectors else { continue };

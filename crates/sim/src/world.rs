@@ -15,9 +15,6 @@ use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::Receiver;
 
-/// The most nodes of a world.
-pub(crate) const NODES_MAX: usize = 2;
-
 thread_local! {
     /// The world of the run on this thread: what a catalogue's plain functions reach sinks by.
     static CURRENT: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
