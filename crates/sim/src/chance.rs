@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_and_user_draw_the_same_row() {
-        let row = |seed, user| (0..5).map(|_| 0).scan(Chance::of(seed, user), |c, _| Some(c.number())).collect::<Vec<_>>();
+        let row =
+            |seed, user| (0..5).map(|_| 0).scan(Chance::of(seed, user), |c, _| Some(c.number())).collect::<Vec<_>>();
         assert_eq!(row(1, "a"), row(1, "a"));
         assert_ne!(row(1, "a"), row(1, "b"));
         assert_ne!(row(1, "a"), row(2, "a"));

@@ -185,15 +185,18 @@ impl Checker {
         }
     }
 
-    /// Compares what the last run says of itself with what was seen.
-    pub(crate) fn accounts(&mut self, account: Account) {
+    /// Compares what the last run says of itself, if it is on this node, with what was seen.
+    pub(crate) fn accounts(&mut self, life: Life, account: Account) {
         let Account { read, delivered, skipped, parked } = account;
+        let (holder, owner) = self.lease.clone();
+        if !holder.ends_with(&(life.node + 1).to_string()) {
+            return;
+        }
         if read != delivered + skipped + parked {
             self.violate(format!(
                 "accounting: {read} read, but {delivered} delivered + {skipped} skipped + {parked} parked at rest"
             ));
         }
-        let owner = self.lease.1;
         let confirmed = self.runs.iter().find(|(run, _)| run.epoch == owner).map_or(0, |(_, run)| run.confirmed.len());
         if delivered != confirmed as u64 && !self.terms.once {
             self.violate(format!("accounting: {delivered} counted as delivered, but {confirmed} were confirmed"));

@@ -20,6 +20,8 @@ use crate::world::World;
 const REST_LIMIT: Duration = Duration::from_secs(300);
 /// A run that is not over after this much simulated time has come to a standstill.
 const RUN_LIMIT: Duration = Duration::from_secs(3_600);
+/// A node closes within this much simulated time, and answers a question.
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(250);
 /// The most simulated time that faults go on for after the last event was written.
@@ -79,7 +81,7 @@ async fn drive(scenario: Scenario) -> Outcome {
 async fn live_through(world: &Arc<World>) -> Result<(), String> {
     let doors: Vec<Open> = world.nodes.iter().map(|_| Arc::new(Mutex::new(None))).collect();
     let (Some(node), Some(door)) = (world.nodes.first(), doors.first()) else { return Ok(()) };
-    let steps = Chance::of(world.scenario.seed, "first life").between(200, 2_000);
+    let steps = Chance::of(world.scenario.seed, "first life").between(100, 600);
     let life = node.begin((world.scenario.crashes > 0).then_some(steps));
     world.history.add(Fact::Began { life, drift_ppm: 0 });
     let connectors = open(world, node, life).await.ok_or("set-up: the node did not open its connectors")?;
@@ -97,13 +99,21 @@ async fn live_through(world: &Arc<World>) -> Result<(), String> {
     tasks.shutdown().await;
     world.make_peace();
     rest(world, &doors).await;
-    for door in &doors {
-        let connectors = door.lock().clone();
-        if let Some(connectors) = connectors {
-            connectors.shutdown().await;
+    let closed = close(world, &doors).await;
+    lives.shutdown().await;
+    closed
+}
+
+/// Closes all nodes; each must come to its end, unless its life was over already.
+async fn close(world: &Arc<World>, doors: &[Open]) -> Result<(), String> {
+    for (node, door) in world.nodes.iter().zip(doors) {
+        let (life, connectors) = (node.life(), door.lock().clone());
+        let Some(connectors) = connectors else { continue };
+        let closed = tokio::time::timeout(CLOSE_LIMIT, connectors.shutdown()).await;
+        if closed.is_err() && node.lives(life) {
+            return Err(format!("liveness: node {} does not close within {} s", node.index, CLOSE_LIMIT.as_secs()));
         }
     }
-    lives.shutdown().await;
     Ok(())
 }
 
@@ -119,10 +129,11 @@ async fn rest(world: &Arc<World>, doors: &[Open]) {
     }
     let in_time = is_done();
     world.history.checker(|checker| checker.came_to_rest(in_time));
-    for door in doors {
-        let connectors = door.lock().clone();
+    for (node, door) in world.nodes.iter().zip(doors) {
+        let (life, connectors) = (node.life(), door.lock().clone());
         let Some(connectors) = connectors else { continue };
-        let Ok(view) = connectors.get(CONNECTOR).await else { continue };
+        let asked = tokio::time::timeout(CLOSE_LIMIT, connectors.get(CONNECTOR)).await;
+        let Ok(Ok(view)) = asked else { continue };
         if let Some(progress) = view.progress.filter(|progress| progress.read > 0) {
             let account = Account {
                 read: progress.read,
@@ -130,7 +141,7 @@ async fn rest(world: &Arc<World>, doors: &[Open]) {
                 skipped: progress.skipped,
                 parked: progress.parked,
             };
-            world.history.checker(|checker| checker.accounts(account));
+            world.history.checker(|checker| checker.accounts(life, account));
         }
     }
 }

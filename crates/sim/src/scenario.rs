@@ -59,19 +59,19 @@ impl Scenario {
     pub(crate) fn of(seed: u64) -> Self {
         let chance = Chance::of(seed, "scenario");
         let nodes = if chance.hits(400) { 2 } else { 1 };
-        let once = chance.hits(200);
+        let once = chance.hits(300);
         let one_key = once || chance.hits(150);
         let is_wild = chance.hits(600);
-        let freezes = nodes == 2 && chance.hits(300);
+        let freezes = nodes == 2 && chance.hits(400);
         Self {
             seed,
             nodes,
             drifts_ppm: (0..nodes).map(|_| i64::try_from(chance.between(0, 20_000)).unwrap_or(0) - 10_000).collect(),
-            lease_ms: chance.between(2_000, 8_000),
-            events: chance.between(30, 250),
+            lease_ms: chance.between(1_500, 6_000),
+            events: chance.between(30, 300),
             keys: chance.between(1, 24),
             burst_max: chance.between(1, 12),
-            pause_ms_max: chance.between(20, 400),
+            pause_ms_max: chance.between(50, 700),
             one_key,
             once,
             lanes: if one_key { 1 } else { chance.between(1, 8) },
@@ -82,9 +82,9 @@ impl Scenario {
             call_lost_permille: if is_wild { chance.between(0, 40) } else { 0 },
             call_late_permille: if is_wild { chance.between(0, 20) } else { 0 },
             delay_ms_max: chance.between(0, 30),
-            crashes: chance.between(0, 6),
-            steps_max: chance.between(40, 1_200),
-            trouble_ms_max: if is_wild { chance.between(1_000, 20_000) } else { 60_000 },
+            crashes: chance.between(0, 8),
+            steps_max: chance.between(20, 500),
+            trouble_ms_max: if is_wild || freezes { chance.between(500, 8_000) } else { 60_000 },
             freezes,
             target: TargetTerms {
                 latency_ms_max: chance.between(0, 60),

@@ -232,7 +232,17 @@ impl Delivery<'_> {
                 self.receiver.transact(self.batch, count)?;
                 std::future::pending().await
             }
-            Mood::Refuses | Mood::Breaks(_) | Mood::Late => Err(self.receiver.failure()),
+            Mood::Late => {
+                let (world, batch) = (World::current(), self.batch.clone());
+                let delay = self.receiver.chance.millis(100, 15_000);
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    // It arrives when it may be of an epoch that is over: then it is refused, and nobody hears of it.
+                    let _ = world.map(|world| world.receiver.transact(&batch, batch.len()));
+                });
+                Err(Failure::retry(FailureClass::Timeout, "the answer did not come in time"))
+            }
+            Mood::Refuses | Mood::Breaks(_) => Err(self.receiver.failure()),
             Mood::Stops => Err(Failure::stop(FailureClass::Unauthorised, "the simulated target knows us no more")),
         }
     }
