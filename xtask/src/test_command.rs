@@ -15,11 +15,14 @@ struct Need {
 
 /// Everything the tests take from the machine beyond the toolchain and a C compiler. A test that needs a program not
 /// in this table must bring it, or say aloud that it skips.
-const NEEDS: &[Need] = &[Need {
-    program: "curl",
-    debian_package: "curl",
-    reason: "the commands of the guides, run as a reader would type them",
-}];
+const NEEDS: &[Need] = &[
+    Need {
+        program: "curl",
+        debian_package: "curl",
+        reason: "the commands of the guides, run as a reader would type them",
+    },
+    Need { program: "strace", debian_package: "strace", reason: "counting the syncs of the log from outside" },
+];
 
 /// Runs doc tests, then all others; further arguments go to the runner.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use forebay_sim::{Counts, Outcome, run};
 
-/// So many failing seeds are told, then the rest is left undone.
+/// So many failing seeds are told unless asked otherwise, then the rest is left undone.
 const FAILURES_MAX: usize = 5;
 /// A line of progress after so many seeds.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -16,13 +16,14 @@ struct Order {
     seeds: u64,
     from: u64,
     threads: usize,
+    failures_max: usize,
     only: Option<u64>,
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(order) = read(&arguments) else {
-        eprintln!("usage: forebay-sim [--seeds N] [--from S] [--threads T] | --seed X");
+        eprintln!("usage: forebay-sim [--seeds N] [--from S] [--threads T] [--failures F] | --seed X");
         return ExitCode::FAILURE;
     };
     if let Some(seed) = order.only {
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
 
 fn read(arguments: &[String]) -> Option<Order> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut order = Order { seeds: 500, from: 1, threads, only: None };
+    let mut order = Order { seeds: 500, from: 1, threads, failures_max: FAILURES_MAX, only: None };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let number = rest.next()?.parse().ok()?;
@@ -43,6 +44,7 @@ fn read(arguments: &[String]) -> Option<Order> {
             "--seeds" => order.seeds = number,
             "--from" => order.from = number,
             "--threads" => order.threads = usize::try_from(number).ok()?.max(1),
+            "--failures" => order.failures_max = usize::try_from(number).ok()?.max(1),
             "--seed" => order.only = Some(number),
             _ => return None,
         }
@@ -75,7 +77,7 @@ fn run_many(order: &Order) -> ExitCode {
             {
                 tell(&outcome);
                 failures.push(seed);
-                is_over.store(failures.len() >= FAILURES_MAX, Ordering::Relaxed);
+                is_over.store(failures.len() >= order.failures_max, Ordering::Relaxed);
             }
         }
     };

@@ -73,6 +73,12 @@ const ARROWS: &[Arrow] = &[
     // What the CLI shows is what any HTTP client sees; its tests run against answers of their own making.
     Arrow { package: "forebay-cli", uses: &["forebay-event"], uses_in_tests: &[] },
     Arrow { package: "forebay", uses: &["forebay-server", "forebay-cli"], uses_in_tests: &["forebay-event"] },
+    // The pipeline and the control plane in a simulated world; the checker takes nothing from what it judges.
+    Arrow {
+        package: "forebay-sim",
+        uses: &["forebay-event", "forebay-store", "forebay-connector", "forebay-runtime"],
+        uses_in_tests: &[],
+    },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow {
