@@ -23,6 +23,8 @@ mod world;
 mod troubles;
 mod life;
 mod drive;
+mod command;
 
 pub use check::Counts;
+pub use command::command;
 pub use drive::{Outcome, run};

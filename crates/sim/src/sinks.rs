@@ -105,9 +105,9 @@ impl Sink for SimSink {
         let one_key = self.world.scenario.one_key;
         let mut delivery = Delivery { receiver: &receiver, batch, run, refused, one_key, marked: Vec::new() };
         let done = if self.is_table {
-            delivery.to_table(mood, receipt).await
+            delivery.as_transaction(mood, receipt).await
         } else {
-            self.to_list(&mut delivery, mood, receipt).await
+            self.record_by_record(&mut delivery, mood, receipt).await
         };
         self.node.step(self.life).await;
         done
@@ -120,7 +120,12 @@ impl Sink for SimSink {
 
 impl SimSink {
     /// Delivers to a target that takes record by record.
-    async fn to_list(&self, delivery: &mut Delivery<'_>, mood: Mood, receipt: &mut Receipt) -> Result<(), Failure> {
+    async fn record_by_record(
+        &self,
+        delivery: &mut Delivery<'_>,
+        mood: Mood,
+        receipt: &mut Receipt,
+    ) -> Result<(), Failure> {
         let most = delivery.batch.len();
         match mood {
             Mood::Kind => {
@@ -213,7 +218,7 @@ impl Delivery<'_> {
     }
 
     /// Delivers to a target that takes a batch in one transaction with the position of its lane.
-    async fn to_table(&mut self, mood: Mood, receipt: &mut Receipt) -> Result<(), Failure> {
+    async fn as_transaction(&mut self, mood: Mood, receipt: &mut Receipt) -> Result<(), Failure> {
         match mood {
             Mood::Kind | Mood::Picks(_) => {
                 let most = self.batch.len();
