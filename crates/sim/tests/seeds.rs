@@ -1,5 +1,7 @@
 //! Five hundred seeds, and the proof that a seed says everything.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

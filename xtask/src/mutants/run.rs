@@ -101,7 +101,7 @@ fn passes(tree: &Path, proof: Proof) -> Result<bool> {
 
 fn in_tree(tree: &Path, arguments: &[&str]) -> Command {
     let mut command = workspace::cargo(arguments);
-    command.current_dir(tree).env("CARGO_TARGET_DIR", target(tree)).env("RUSTFLAGS", "-Awarnings");
+    command.current_dir(tree).env("CARGO_TARGET_DIR", target(tree));
     command
 }
 
