@@ -1,4 +1,4 @@
-//! Our own tools: `cargo xtask tidy | test | docs | bench | new`.
+//! Our own tools: `cargo xtask tidy | test | docs | bench | sim | mutants | new`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool talks to the terminal it was started in")]
 
 mod workspace;
@@ -7,6 +7,8 @@ mod test_command;
 mod clients;
 mod docs;
 mod bench;
+mod sim;
+mod mutants;
 mod new_sink;
 
 use std::process::ExitCode;
@@ -19,6 +21,9 @@ Usage: cargo xtask COMMAND
   docs [--check]     writes docs/reference/ from the code; --check fails when it is stale
   bench [--quick] [--soak EVENTS]
                      measures the product against a plain client loop in the same run
+  sim [--seeds N] [--from S] | --seed X
+                     runs the pipeline and the control plane in a simulated world
+  mutants [WORD]     breaks the code on purpose, and fails when that is not noticed
   new sink NAME      writes a sink's file from the template, declares it and lists it in the catalogue";
 
 fn main() -> ExitCode {
@@ -30,6 +35,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["sim", rest @ ..] => sim::run(rest),
+        ["mutants", rest @ ..] => mutants::run(rest),
         ["new", "sink", name] => new_sink::run(name),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -23,6 +23,7 @@ const NEEDS: &[Need] = &[
     },
     // The server's own programs are not on the path, but its package brings this one along.
     Need { program: "pg_ctlcluster", debian_package: "postgresql", reason: "the PostgreSQL sink against a server" },
+    Need { program: "strace", debian_package: "strace", reason: "counting the syncs of the log from outside" },
 ];
 
 /// Runs the conversations with official clients and the doc tests, then all others; further arguments go to the runner.

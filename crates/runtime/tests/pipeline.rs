@@ -244,6 +244,24 @@ async fn a_refused_record_is_parked_with_its_key_by_setting_and_across_restarts(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_tried_of_a_key_is_parked_before_what_waits_behind_it() {
+    let store = filled(1, 6).await;
+    let sink = SinkScript::of("park-order");
+    sink.behave(|_, attempt| match attempt {
+        1 => Answer::Fail(failure()),
+        _ => Answer::Fail(Failure::reject(FailureClass::Status(422), "never")),
+    });
+    let pairs = [("ordering", "stream"), ("errors:onReject", "park"), ("batching:batchSize", "2")];
+    let mut connector = start("park-order", &store, &pairs);
+    connector.until(|progress| progress.parked == 6).await;
+    connector.stopped().await;
+    let parked = store.events("$connectors/park-order/parked");
+    let bodies: Vec<Value> = parked.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect();
+    let revisions: Vec<_> = bodies.iter().map(|body| body["streamRevision"].as_str().unwrap()).collect();
+    assert_eq!(revisions, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_answer_ends_at_once() {
     let store = filled(1, 5).await;
     let sink = SinkScript::of("stop-answer");

@@ -88,6 +88,12 @@ const ARROWS: &[Arrow] = &[
         ],
         uses_in_tests: &["forebay-server"],
     },
+    // The pipeline and the control plane in a simulated world; the checker takes nothing from what it judges.
+    Arrow {
+        package: "forebay-sim",
+        uses: &["forebay-event", "forebay-store", "forebay-connector", "forebay-runtime"],
+        uses_in_tests: &[],
+    },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow { package: "forebay-protos", uses: &[], uses_in_tests: &[] },

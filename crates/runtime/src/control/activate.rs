@@ -18,7 +18,7 @@ use super::checkpoint::last_checkpoint;
 use super::lease::{self, ACQUISITION_LIMIT, HeldLease};
 use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
-use super::runner::Prepared;
+use super::runner::{Prepared, aside};
 use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
 use crate::pipeline::{End, PipelineFailure, Progress, Run, Surroundings};
 
@@ -89,6 +89,7 @@ impl Supervisor {
             }
             let closing = self.node.closing.clone();
             tokio::select! {
+                biased;
                 () = closing.cancelled() => {}
                 changed = self.seen.changed() => if changed.is_err() { return },
             }
@@ -124,6 +125,7 @@ impl Supervisor {
         let longest = self.node.runner.restart_delay(&activation.settings, facts.failures.max(1));
         let wait = at.since(self.node.clock.now()).min(longest.unwrap_or_default());
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => true,
             () = unwanted(&self.node, self.seen.clone(), activation.revision) => false,
         }
@@ -131,6 +133,7 @@ impl Supervisor {
 
     async fn pause(&self, pause: Duration, activation: Revision) {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = unwanted(&self.node, self.seen.clone(), activation) => {}
         }
@@ -139,6 +142,7 @@ impl Supervisor {
     async fn pause_for_change(&mut self, pause: Duration) {
         let closing = self.node.closing.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             _ = self.seen.changed() => {}
             () = closing.cancelled() => {}
@@ -156,6 +160,7 @@ impl Supervisor {
         lifecycle.reach(HostState::Activating, None).await;
         let lost = CancellationToken::new();
         let lease = tokio::select! {
+            biased;
             lease = lease::take(&node, &id, lost.clone(), ACQUISITION_LIMIT) => lease,
             () = unwanted(&node, self.seen.clone(), activation.revision) => {
                 lifecycle.reach(HostState::Stopped, None).await;
@@ -289,6 +294,7 @@ impl Supervisor {
             let connector_id = &*self.slot.entity().id;
             error!(connector_id, %error, failure = details.message, "the failure was not recorded, trying again");
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
                 () = unwanted(&self.node, self.seen.clone(), activation.revision) => return,
             }
@@ -376,6 +382,7 @@ impl Watching<'_> {
     async fn wait_for_stop(&mut self, mut task: AbortOnDropHandle<End>) -> Ended {
         let limit = self.supervisor.node.config.stop_limit + CUT_OFF_AFTER;
         tokio::select! {
+            biased;
             end = &mut task => self.judge(end),
             () = self.lost.cancelled() => self.cut_off(task).await,
             () = tokio::time::sleep(limit) => {
@@ -416,6 +423,7 @@ impl Watching<'_> {
 async fn unwanted(node: &Node, mut seen: watch::Receiver<Arc<Entity>>, activation: Revision) {
     let other = |entity: &Arc<Entity>| entity.wanted().is_none_or(|wanted| wanted.revision != activation);
     tokio::select! {
+        biased;
         () = node.closing.cancelled() => {}
         _ = seen.wait_for(other) => {}
     }
@@ -438,7 +446,7 @@ async fn prepare(
     let failure = |message: String| ErrorDetails { code: "settings".to_owned(), message };
     let settings = node.vault.open(id, &activation.settings).map_err(|error| failure(error.to_string()))?;
     let (node, id) = (Arc::clone(node), Arc::clone(id));
-    let built = tokio::task::spawn_blocking(move || node.runner.prepare(&id, &settings, &node.catalog)).await;
+    let built = aside(move || node.runner.prepare(&id, &settings, &node.catalog)).await;
     match built {
         Ok(built) => built.map_err(|errors| failure(format!("the settings are not valid: {errors}"))),
         Err(_) => Err(failure("building the pipeline panicked; the server's log says where".to_owned())),

@@ -184,6 +184,7 @@ impl Keeper {
         let duration = self.node.config.lease;
         loop {
             tokio::select! {
+                biased;
                 () = self.release.cancelled() => {
                     self.give_back().await;
                     return true;

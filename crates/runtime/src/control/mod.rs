@@ -14,4 +14,4 @@ pub(crate) use checkpoint::last_checkpoint;
 pub(crate) use registry::{Journal, Node, NodeParts, Phase, Slot};
 #[cfg(test)]
 pub(crate) use runner::{Prepared, Running, restart_delay};
-pub(crate) use runner::{Runner, pipeline_runner};
+pub(crate) use runner::{Runner, aside, pipeline_runner};

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use forebay_connector::Catalog;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode};
 use forebay_store::EventStore;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::management::{PreviewReport, PreviewRequest, QueryError};
 use crate::pipeline::{End, Plan, Progress, Run, Surroundings, preview, run};
@@ -73,6 +75,15 @@ impl Runner for PipelineRunner {
 impl Prepared for Plan {
     fn run(self: Box<Self>, surroundings: Surroundings, order: Run, progress: watch::Sender<Progress>) -> Running {
         Box::pin(run(*self, surroundings, order, progress))
+    }
+}
+
+/// Runs what may block for a moment: beside the other tasks, or, where there is only one thread, in turn with them. A
+/// second thread there would end at a moment of its own, and no run could be repeated step by step.
+pub(crate) fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => tokio::spawn(async move { work() }),
+        _ => tokio::task::spawn_blocking(work),
     }
 }
 

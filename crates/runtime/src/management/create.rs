@@ -11,7 +11,7 @@ use super::facade::Held;
 use super::identity::{id_violations, name_violations};
 use super::secrets::{Secrecy, unmask};
 use super::{CommandError, Connectors, CreateConnector};
-use crate::control::Node;
+use crate::control::{Node, aside};
 
 /// How many events the checkpoint, lifecycle and lease streams keep.
 pub(crate) const STREAM_EVENTS_MAX: u64 = 10;
@@ -79,8 +79,7 @@ async fn created(mut held: Held, name: String, given: &SettingsMap) -> Result<()
 /// Checks settings as an activation would; what it builds is thrown away.
 pub(super) async fn check(node: &Arc<Node>, id: &str, plain: &SettingsMap) -> Result<(), SettingsErrors> {
     let (node, id, plain) = (Arc::clone(node), id.to_owned(), plain.clone());
-    let checked =
-        tokio::task::spawn_blocking(move || node.runner.prepare(&id, &plain, &node.catalog).map(|_prepared| ())).await;
+    let checked = aside(move || node.runner.prepare(&id, &plain, &node.catalog).map(|_prepared| ())).await;
     match checked {
         Ok(checked) => checked,
         Err(_) => Err(SettingsErrors::single(

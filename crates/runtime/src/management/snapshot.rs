@@ -96,6 +96,7 @@ pub(crate) async fn keep(node: Arc<Node>, reach: SharedReach) {
     loop {
         let due_at = reach.lock().await.recorded + EVENTS_BETWEEN_SNAPSHOTS;
         tokio::select! {
+            biased;
             () = node.closing.cancelled() => return,
             _ = recorded.wait_for(|count| *count >= due_at) => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -106,9 +106,11 @@ impl LaneTask {
                     for record in records {
                         self.park(&record, None, streak.attempts).await?;
                     }
+                    self.park_held(key).await?;
                 }
             }
         }
+        let final_keys: Vec<Key> = finals.iter().map(|(record, _)| record.key).collect();
         for (record, failure) in finals {
             if self.parked.contains(&record.key) {
                 // What was not sent because of a record before it was not refused: it follows.
@@ -118,10 +120,14 @@ impl LaneTask {
                 self.finally_failed(record, &failure, number).await?;
             }
         }
+        for key in final_keys {
+            self.park_held(key).await?;
+        }
         Ok(longest)
     }
 
-    /// A record cannot be delivered: the connector stops, or the record and its key are parked.
+    /// A record cannot be delivered: the connector stops, or the record and its key are parked. What waits of the key is
+    /// for [`LaneTask::park_held`], after whatever was tried with the record.
     pub(super) async fn finally_failed(&mut self, record: Tracked, failure: &Failure, attempts: u32) -> Step {
         let policy = match failure.class {
             FailureClass::Script => self.shared.on.on_script_error,
@@ -142,7 +148,12 @@ impl LaneTask {
         }
         self.park(&record, Some(failure), attempts).await?;
         self.parked.insert(record.key);
-        for later in self.held.release(record.key) {
+        Ok(())
+    }
+
+    /// Parks what waits of a parked key.
+    pub(super) async fn park_held(&mut self, key: Key) -> Step {
+        for later in self.held.release(key) {
             self.park(&later, later.doomed.as_deref(), 0).await?;
         }
         Ok(())

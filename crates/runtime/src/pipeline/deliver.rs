@@ -282,7 +282,11 @@ impl LaneTask {
             return self.park(&record, record.doomed.as_deref(), 0).await;
         }
         match record.doomed.clone() {
-            Some(failure) => self.finally_failed(record, &failure, 1).await,
+            Some(failure) => {
+                let key = record.key;
+                self.finally_failed(record, &failure, 1).await?;
+                self.park_held(key).await
+            }
             None => Ok(()),
         }
     }

@@ -1,0 +1,351 @@
+//! Owns the judgement of a history: a model of its own, which shares no code with what it judges.
+//!
+//! | rule | what it refuses |
+//! | --- | --- |
+//! | order | a record at the target before an earlier one of its key is there or parked |
+//! | low water | a checkpoint that covers a record that is neither at the target nor parked |
+//! | repeats | a run offers what the checkpoint that it began with covers, or what its own sink has confirmed |
+//! | parked key | a run that knows of a parked key offers a later record of it |
+//! | one writer | two runs under one epoch, an epoch that goes back, a checkpoint of an epoch that is over |
+//! | lease | an owner that offers records after another one has the lease, its clock being sound |
+//! | once | a transactional target that has a record twice |
+//! | no loss, liveness | records or checkpoints that are missing long after the last fault |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::{Fact, Life, Run, StoredCheckpoint};
+
+/// Violations beyond this are only counted.
+const VIOLATIONS_MAX: usize = 20;
+
+/// What the checker must know of the connector to judge it.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// All records are one key.
+    pub(crate) one_key: bool,
+    /// Streams that begin with this are to be delivered.
+    pub(crate) wanted: &'static str,
+    /// The target must have every record exactly once.
+    pub(crate) once: bool,
+    /// No clock stands still, so a lease can be relied on.
+    pub(crate) sound_clocks: bool,
+}
+
+/// The model.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    terms: Terms,
+    /// Every record that is to be delivered: position to key and number within the key.
+    records: BTreeMap<u64, Place>,
+    keys: BTreeMap<String, KeyModel>,
+    applied: BTreeSet<u64>,
+    parked: BTreeSet<u64>,
+    parks: Vec<Park>,
+    runs: BTreeMap<Run, RunModel>,
+    owners: BTreeMap<u64, Life>,
+    last_read: BTreeMap<Life, StoredCheckpoint>,
+    parked_read: BTreeMap<Life, usize>,
+    facts: usize,
+    checkpoint: StoredCheckpoint,
+    lease: (String, u64),
+    crashed: BTreeSet<Life>,
+    counts: Counts,
+    violations: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    key: String,
+    number: usize,
+}
+
+/// A key: its records, and how many of them from the first on are settled without a gap.
+#[derive(Debug, Default)]
+struct KeyModel {
+    positions: Vec<u64>,
+    reached: usize,
+}
+
+#[derive(Debug)]
+struct Park {
+    at: usize,
+    key: String,
+    position: u64,
+    epoch: u64,
+}
+
+/// What a run began with and was told.
+#[derive(Debug, Default)]
+struct RunModel {
+    began_with: StoredCheckpoint,
+    knows_parked_up_to: usize,
+    confirmed: BTreeSet<u64>,
+}
+
+/// What happened how often, for the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that were to be delivered.
+    pub records: u64,
+    /// Records at the target, repeats left out.
+    pub applied: u64,
+    /// Records that came to the target again.
+    pub repeats: u64,
+    /// Records set aside.
+    pub parked: u64,
+    /// Runs of the pipeline.
+    pub runs: u64,
+    /// Crashes of nodes.
+    pub crashes: u64,
+    /// Transactions of an epoch that was over, refused.
+    pub refused: u64,
+}
+
+impl Checker {
+    /// A checker of an empty history.
+    pub(crate) fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            records: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            applied: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            parks: Vec::new(),
+            runs: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            last_read: BTreeMap::new(),
+            parked_read: BTreeMap::new(),
+            facts: 0,
+            checkpoint: StoredCheckpoint::default(),
+            lease: (String::new(), 0),
+            crashed: BTreeSet::new(),
+            counts: Counts::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// What was found to be wrong.
+    pub(crate) fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// What happened how often.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { runs: self.runs.len() as u64, ..self.counts }
+    }
+
+    /// Judges the next fact.
+    pub(crate) fn take_in(&mut self, fact: &Fact) {
+        self.facts += 1;
+        match fact {
+            Fact::Written { stream, position } => self.written(stream, *position),
+            Fact::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
+            Fact::Lease { holder, epoch, .. } => self.lease(holder, *epoch),
+            Fact::Parked { position, epoch } => self.parked(*position, *epoch),
+            Fact::ReadCheckpoint { life, checkpoint } => {
+                self.last_read.insert(*life, checkpoint.clone().unwrap_or_default());
+            }
+            Fact::ReadParked { life } => {
+                self.parked_read.insert(*life, self.facts);
+            }
+            Fact::Offered { run, positions, .. } => self.offered(*run, positions),
+            Fact::Applied { position } => self.applied(*position),
+            Fact::Marked { run, positions } => {
+                if let Some(known) = self.runs.get_mut(run) {
+                    known.confirmed.extend(positions);
+                }
+            }
+            Fact::Refused { .. } => self.counts.refused += 1,
+            Fact::Crashed { life } => {
+                self.crashed.insert(*life);
+                self.counts.crashes += 1;
+            }
+            Fact::Closed { .. } | Fact::Began { .. } | Fact::Bookkeeping { .. } | Fact::Fault { .. } => {}
+        }
+    }
+
+    /// What is still to be done: records that are neither at the target nor parked, and whether a checkpoint covers all.
+    pub(crate) fn outstanding(&self) -> (Vec<u64>, bool) {
+        let missing = self.records.keys().copied().filter(|position| !self.is_settled(*position)).collect();
+        let covered = self.records.keys().all(|position| covers(&self.checkpoint, *position));
+        (missing, covered)
+    }
+
+    /// Says that something did not come about in time.
+    pub(crate) fn came_to_rest(&mut self, in_time: bool) {
+        let (missing, covered) = self.outstanding();
+        if in_time {
+            return;
+        }
+        if missing.is_empty() {
+            self.violate(format!("liveness: no checkpoint covers all records (covered: {covered})"));
+        } else {
+            let first: Vec<_> = missing.iter().take(5).collect();
+            self.violate(format!("loss: {} records are nowhere, the first of them at {first:?}", missing.len()));
+        }
+    }
+
+    /// Compares what the last run says of itself, if it is on this node, with what was seen.
+    pub(crate) fn accounts(&mut self, life: Life, account: Account) {
+        let Account { read, delivered, skipped, parked } = account;
+        let (holder, owner) = self.lease.clone();
+        if !holder.ends_with(&(life.node + 1).to_string()) {
+            return;
+        }
+        if read != delivered + skipped + parked {
+            self.violate(format!(
+                "accounting: {read} read, but {delivered} delivered + {skipped} skipped + {parked} parked at rest"
+            ));
+        }
+        let confirmed = self.runs.iter().find(|(run, _)| run.epoch == owner).map_or(0, |(_, run)| run.confirmed.len());
+        if delivered != confirmed as u64 && !self.terms.once {
+            self.violate(format!("accounting: {delivered} counted as delivered, but {confirmed} were confirmed"));
+        }
+    }
+
+    fn violate(&mut self, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(what);
+        }
+    }
+
+    fn is_settled(&self, position: u64) -> bool {
+        self.applied.contains(&position) || self.parked.contains(&position)
+    }
+
+    fn written(&mut self, stream: &str, position: u64) {
+        if !stream.starts_with(self.terms.wanted) {
+            return;
+        }
+        let key = if self.terms.one_key { String::new() } else { stream.to_owned() };
+        let model = self.keys.entry(key.clone()).or_default();
+        self.records.insert(position, Place { key, number: model.positions.len() });
+        model.positions.push(position);
+        self.counts.records += 1;
+    }
+
+    fn checkpoint(&mut self, checkpoint: &StoredCheckpoint) {
+        if checkpoint.epoch < self.checkpoint.epoch {
+            let (late, now) = (checkpoint.epoch, self.checkpoint.epoch);
+            self.violate(format!("one writer: epoch {late} stored a checkpoint after epoch {now} had"));
+        }
+        let early = self.records.keys().copied().find(|at| covers(checkpoint, *at) && !self.is_settled(*at));
+        if let Some(position) = early {
+            self.violate(format!(
+                "low water: the checkpoint at {:?} {:?} covers the record at {position}, which is nowhere",
+                checkpoint.mark, checkpoint.ranges
+            ));
+        }
+        self.checkpoint = checkpoint.clone();
+    }
+
+    fn lease(&mut self, holder: &str, epoch: u64) {
+        let (last_holder, last_epoch) = self.lease.clone();
+        if epoch < last_epoch || (epoch == last_epoch && !last_holder.is_empty() && last_holder != holder) {
+            self.violate(format!(
+                "one writer: {holder} has the lease in epoch {epoch} after {last_holder} in epoch {last_epoch}"
+            ));
+        }
+        self.lease = (holder.to_owned(), epoch);
+    }
+
+    fn parked(&mut self, position: u64, epoch: u64) {
+        let Some(place) = self.records.get(&position).cloned() else {
+            self.violate(format!("parked key: what is parked at {position} was never to be delivered"));
+            return;
+        };
+        if !self.parked.insert(position) {
+            self.violate(format!("accounting: the record at {position} is parked twice"));
+        }
+        self.counts.parked += 1;
+        self.in_order(position, &place, "parked");
+        self.parks.push(Park { at: self.facts, key: place.key, position, epoch });
+    }
+
+    fn offered(&mut self, run: Run, positions: &[u64]) {
+        let owner = *self.owners.entry(run.epoch).or_insert(run.life);
+        if owner != run.life {
+            self.violate(format!("one writer: {owner:?} and {:?} both deliver in epoch {}", run.life, run.epoch));
+        }
+        if self.crashed.contains(&run.life) {
+            self.violate(format!("one writer: {:?} delivers after its end", run.life));
+        }
+        let newest = self.lease.1;
+        if self.terms.sound_clocks && run.epoch < newest {
+            self.violate(format!("lease: epoch {} delivers while epoch {newest} has the lease", run.epoch));
+        }
+        if !self.runs.contains_key(&run) {
+            let began_with = self.last_read.get(&run.life).cloned().unwrap_or_default();
+            let knows_parked_up_to = self.parked_read.get(&run.life).copied().unwrap_or(0);
+            self.runs.insert(run, RunModel { began_with, knows_parked_up_to, ..RunModel::default() });
+        }
+        if !positions.is_sorted() {
+            self.violate(format!("order: a batch is not in the order of the log: {positions:?}"));
+        }
+        for position in positions {
+            if let Some(wrong) = self.wrong_offer(run, *position) {
+                self.violate(wrong);
+            }
+        }
+    }
+
+    /// What is wrong with giving this record to a sink in this run.
+    fn wrong_offer(&self, run: Run, position: u64) -> Option<String> {
+        let Some(place) = self.records.get(&position) else {
+            return Some(format!("filter: the record at {position} was never to be delivered"));
+        };
+        let known = self.runs.get(&run)?;
+        if covers(&known.began_with, position) {
+            return Some(format!(
+                "repeats: {run:?} offers {position}, which the checkpoint it began with covers ({:?} {:?})",
+                known.began_with.mark, known.began_with.ranges
+            ));
+        }
+        if known.confirmed.contains(&position) {
+            return Some(format!("repeats: {run:?} offers {position} again, which its sink had confirmed"));
+        }
+        let is_known = |park: &&Park| park.epoch == run.epoch || park.at < known.knows_parked_up_to;
+        let behind = |park: &&Park| park.key == place.key && park.position < position;
+        let park = self.parks.iter().filter(behind).find(is_known)?;
+        Some(format!("parked key: {run:?} offers {position}, though its key is parked since {}", park.position))
+    }
+
+    fn applied(&mut self, position: u64) {
+        let Some(place) = self.records.get(&position).cloned() else { return };
+        if self.applied.insert(position) {
+            self.counts.applied += 1;
+        } else {
+            self.counts.repeats += 1;
+            if self.terms.once {
+                self.violate(format!("once: the target has the record at {position} twice"));
+            }
+        }
+        self.in_order(position, &place, "at the target");
+    }
+
+    /// A record was settled: every earlier one of its key must be, too.
+    fn in_order(&mut self, position: u64, place: &Place, how: &str) {
+        let (applied, parked) = (&self.applied, &self.parked);
+        let Some(model) = self.keys.get_mut(&place.key) else { return };
+        let skipped = (place.number > model.reached).then(|| model.positions.get(model.reached).copied());
+        let is_settled = |at: &&u64| applied.contains(at) || parked.contains(at);
+        model.reached += model.positions.iter().skip(model.reached).take_while(is_settled).count();
+        if let Some(missing) = skipped.flatten() {
+            self.violate(format!("order: {position} is {how} before {missing} of the same key"));
+        }
+    }
+}
+
+/// What a run says of itself when it is at rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    pub(crate) read: u64,
+    pub(crate) delivered: u64,
+    pub(crate) skipped: u64,
+    pub(crate) parked: u64,
+}
+
+fn covers(checkpoint: &StoredCheckpoint, position: u64) -> bool {
+    checkpoint.mark.is_some_and(|mark| position <= mark)
+        || checkpoint.ranges.iter().any(|(above, upto)| *above < position && position <= *upto)
+}

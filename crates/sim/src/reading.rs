@@ -1,0 +1,51 @@
+//! Owns reading the connectors' own events for the checker, by their documented form and with none of the runtime's code.
+
+use forebay_event::RecordedEvent;
+use serde_json::Value;
+
+use crate::history::{Fact, StoredCheckpoint};
+
+/// What an event that has become durable says.
+pub(crate) fn fact_of(event: &RecordedEvent) -> Option<Fact> {
+    let (stream, position) = (event.stream(), event.position().commit());
+    if !stream.starts_with('$') {
+        return Some(Fact::Written { stream: stream.to_owned(), position });
+    }
+    let other = Fact::Bookkeeping { stream: stream.to_owned(), event_type: event.event_type().to_owned(), position };
+    if stream.starts_with("$$") {
+        return Some(other);
+    }
+    let body: Value = serde_json::from_slice(event.data_slice()).unwrap_or_default();
+    Some(match stream.rsplit_once('/').map(|(_, last)| last) {
+        Some("checkpoints") => Fact::Checkpoint(checkpoint_of(&body)),
+        Some("leases") => Fact::Lease {
+            holder: body.get("AcquiredBy").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            epoch: body.get("Epoch").and_then(Value::as_u64).unwrap_or_default(),
+            released: body.get("Duration").and_then(Value::as_str) == Some("00:00:00"),
+        },
+        Some("parked") => Fact::Parked {
+            position: number(body.get("logPosition")),
+            epoch: body.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
+        },
+        _ => other,
+    })
+}
+
+/// What a checkpoint event says.
+pub(crate) fn read_checkpoint(event: &RecordedEvent) -> StoredCheckpoint {
+    checkpoint_of(&serde_json::from_slice(event.data_slice()).unwrap_or_default())
+}
+
+fn checkpoint_of(body: &Value) -> StoredCheckpoint {
+    let at_start = body.get("atStart").and_then(Value::as_bool).unwrap_or(false);
+    let ranges = body.get("settledRanges").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    StoredCheckpoint {
+        mark: (!at_start).then(|| number(body.get("logPosition"))),
+        ranges: ranges.iter().map(|pair| (number(pair.get(0)), number(pair.get(1)))).collect(),
+        epoch: body.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
+    }
+}
+
+fn number(value: Option<&Value>) -> u64 {
+    value.and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or_default()
+}

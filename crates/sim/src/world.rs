@@ -1,0 +1,190 @@
+//! Owns the world of one run: the store, the target, the nodes' ways to them, and the faults that are on.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::chance::Chance;
+use crate::clock::NodeClock;
+use crate::history::{Fact, History, Life};
+use crate::scenario::Scenario;
+use crate::store::Store;
+use crate::target::Receiver;
+
+thread_local! {
+    /// The world of the run on this thread: what a catalogue's plain functions reach sinks by.
+    static CURRENT: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
+}
+
+/// All that a run consists of besides the code that is tested.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) history: Arc<History>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) nodes: Vec<Arc<Node>>,
+    /// Faults come about; switched off at the end, so that everything can come to rest.
+    is_hostile: AtomicBool,
+}
+
+/// One node: its clocks, its life, and its way to the store.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) index: usize,
+    pub(crate) clock: Arc<NodeClock>,
+    pub(crate) chance: Chance,
+    state: Mutex<NodeState>,
+    /// Told when this life has crashed.
+    pub(crate) crashed: Notify,
+    /// Told when a freeze may be over.
+    thawed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct NodeState {
+    life: u32,
+    is_alive: bool,
+    /// It crashes when it has taken so many more steps.
+    steps_left: Option<u64>,
+    cut_until: Option<Instant>,
+    is_frozen: bool,
+}
+
+impl World {
+    /// Makes the world of a scenario and makes it the current one of this thread.
+    pub(crate) fn new(scenario: Scenario, history: Arc<History>) -> Arc<Self> {
+        let seed = scenario.seed;
+        let nodes = (0..scenario.nodes)
+            .map(|index| {
+                let drift_ppm = scenario.drifts_ppm.get(index).copied().unwrap_or_default();
+                Arc::new(Node {
+                    index,
+                    clock: Arc::new(NodeClock::new(drift_ppm)),
+                    chance: Chance::of(seed, ["node 0", "node 1"].get(index).copied().unwrap_or("node")),
+                    state: Mutex::default(),
+                    crashed: Notify::new(),
+                    thawed: Notify::new(),
+                })
+            })
+            .collect();
+        let world = Arc::new(Self {
+            store: Arc::new(Store::new(seed, Arc::clone(&history))),
+            receiver: Arc::new(Receiver::new(seed, Arc::clone(&history))),
+            nodes,
+            history,
+            scenario,
+            is_hostile: AtomicBool::new(false),
+        });
+        CURRENT.with(|current| *current.borrow_mut() = Some(Arc::clone(&world)));
+        world
+    }
+
+    /// The world of this thread.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+
+    /// Forgets the world of this thread.
+    pub(crate) fn leave() {
+        CURRENT.with(|current| *current.borrow_mut() = None);
+    }
+
+    /// Whether faults come about.
+    pub(crate) fn is_hostile(&self) -> bool {
+        self.is_hostile.load(Ordering::Relaxed)
+    }
+
+    /// Lets faults come about from now on.
+    pub(crate) fn make_war(&self) {
+        self.is_hostile.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends all faults.
+    pub(crate) fn make_peace(&self) {
+        self.is_hostile.store(false, Ordering::Relaxed);
+        self.history.add(Fact::Fault { what: "no more faults", node: 0, millis: 0 });
+        self.store.recover();
+        for node in &self.nodes {
+            let mut state = node.state.lock();
+            (state.cut_until, state.steps_left) = (None, None);
+            drop(state);
+            node.freeze(false);
+        }
+    }
+}
+
+impl Node {
+    /// Begins a life; it crashes after so many steps, if it is to.
+    pub(crate) fn begin(&self, steps_left: Option<u64>) -> Life {
+        let mut state = self.state.lock();
+        state.life += 1;
+        (state.is_alive, state.steps_left) = (true, steps_left);
+        Life { node: self.index, number: state.life }
+    }
+
+    /// Ends the life where it stands.
+    pub(crate) fn end(&self) {
+        self.state.lock().is_alive = false;
+        self.crashed.notify_waiters();
+        self.thawed.notify_waiters();
+    }
+
+    /// Whether this life still runs.
+    pub(crate) fn lives(&self, life: Life) -> bool {
+        let state = self.state.lock();
+        state.is_alive && state.life == life.number
+    }
+
+    /// The life that runs now, or ran last.
+    pub(crate) fn life(&self) -> Life {
+        Life { node: self.index, number: self.state.lock().life }
+    }
+
+    /// One step of a life towards the outside. A life that is over never gets beyond it; one that stands still waits.
+    pub(crate) async fn step(&self, life: Life) {
+        loop {
+            let thawed = self.thawed.notified();
+            if !self.lives(life) {
+                return std::future::pending().await;
+            }
+            {
+                let mut state = self.state.lock();
+                if !state.is_frozen {
+                    let Some(left) = &mut state.steps_left else { return };
+                    *left = left.saturating_sub(1);
+                    if *left > 0 {
+                        return;
+                    }
+                    state.is_alive = false;
+                }
+            }
+            if !self.lives(life) {
+                self.crashed.notify_waiters();
+                return std::future::pending().await;
+            }
+            thawed.await;
+        }
+    }
+
+    /// Lets it stand still, or run on.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.clock.freeze(frozen);
+        self.state.lock().is_frozen = frozen;
+        self.thawed.notify_waiters();
+    }
+
+    /// Cuts its way to the store until then.
+    pub(crate) fn cut(&self, until: Instant) {
+        self.state.lock().cut_until = Some(until);
+    }
+
+    /// Until when the way to the store is cut.
+    pub(crate) fn is_cut_until(&self) -> Option<Instant> {
+        self.state.lock().cut_until.filter(|until| *until > Instant::now())
+    }
+}

@@ -1,0 +1,152 @@
+//! Owns the list of deliberate breaks: what is changed where, and what must notice it.
+
+/// A deliberate break.
+pub(super) struct Mutant {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// The file, from the root.
+    pub(super) file: &'static str,
+    /// Text that the file holds exactly once.
+    pub(super) from: &'static str,
+    /// What stands there instead.
+    pub(super) to: &'static str,
+    /// Who must notice.
+    pub(super) noticed_by: Proof,
+}
+
+/// What is run to notice a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The first seeds of the simulation.
+    Simulation,
+    /// The test of the log that counts syncs.
+    Syncs,
+}
+
+/// Every deliberate break.
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "acknowledge early",
+        file: "crates/runtime/src/pipeline/deliver.rs",
+        from: "        let limit = self.shared.target.attempt_limit(batch.len());
+        let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
+        if receipt.is_complete() {",
+        to: "        let limit = self.shared.target.attempt_limit(batch.len());
+        self.all_delivered(&batch, &sent).await?;
+        let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
+        if receipt.is_complete() {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "checkpoint ahead of the unsettled",
+        file: "crates/runtime/src/pipeline/tracker.rs",
+        from: "self.entries.front().map_or(self.seen, |entry| entry.slot.before)",
+        to: "self.seen",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "settled ranges take in the unsettled",
+        file: "crates/runtime/src/pipeline/tracker.rs",
+        from: "for slot in self.entries.iter().filter(|entry| !entry.settled).map(|entry| &entry.slot) {",
+        to: "for slot in self.entries.iter().take(1).map(|entry| &entry.slot) {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "ignore the epoch in the checkpoint's claim",
+        file: "crates/runtime/src/pipeline/checkpoint.rs",
+        from: "let request = AppendRequest { stream: self.stream.clone(), expected: self.expected, events };",
+        to: "let request = AppendRequest { stream: self.stream.clone(), expected: ExpectedRevision::Any, events };",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "reorder a retry",
+        file: "crates/runtime/src/pipeline/held.rs",
+        from: "        for record in records.into_iter().rev() {
+            held.records.push_front(record);
+        }",
+        to: "        for record in records {
+            held.records.push_back(record);
+        }",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "pass a key that waits",
+        file: "crates/runtime/src/pipeline/deliver.rs",
+        from: "            if self.held.holds(record.key) {
+                self.held.push(record);
+            } else if diverted {",
+        to: "            if diverted {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "forget a parked key",
+        file: "crates/runtime/src/pipeline/answer.rs",
+        from: "        self.parked.insert(record.key);\n",
+        to: "",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "forget the parked keys on restart",
+        file: "crates/runtime/src/pipeline/parked.rs",
+        from: "                    keys.insert(site.keying.key(&mut EventView::new(&event)));\n",
+        to: "",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "resend a whole batch",
+        file: "crates/runtime/src/pipeline/answer.rs",
+        from: "                Outcome::Delivered => {
+                    settlement.add_parts(sent.seq, sent.bytes, record.event().created());
+                    delivered_keys.insert(sent.key);
+                }",
+        to: "                Outcome::Delivered => {
+                    let failure = Failure::retry(FailureClass::Broken, \"resent with its batch\");
+                    failed.push((again(sent, record), failure));
+                }",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "skip the settled ranges on restart",
+        file: "crates/runtime/src/pipeline/start.rs",
+        from: "        settled = checkpoint.settled;\n",
+        to: "        settled = SettledRanges::default();\n",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "a key changes its lane",
+        file: "crates/runtime/src/pipeline/key.rs",
+        from: "(self.0 % lanes.max(1) as u64) as usize",
+        to: "(std::process::id() as u64 + CHANGES.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) as usize % lanes.max(1)
+    }
+}
+
+static CHANGES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+impl Key {
+    #[allow(dead_code)]
+    fn number(self) -> usize {
+        self.0 as usize",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "ignore the fence",
+        file: "crates/runtime/src/pipeline/run.rs",
+        from: "() = fenced.cancelled() => End::Fenced,",
+        to: "() = fenced.cancelled(), if false => End::Fenced,",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "take a lease that another node holds",
+        file: "crates/runtime/src/control/lease.rs",
+        from: "if now.saturating_sub(since) < lease.duration {",
+        to: "if now.saturating_sub(since) < lease.duration / 4 {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "skip the sync of a commit",
+        file: "crates/log/src/engine.rs",
+        from: ".durability(Some(sync))",
+        to: ".durability(Some(sync).filter(|_| false))",
+        noticed_by: Proof::Syncs,
+    },
+];
