@@ -103,6 +103,7 @@ pub struct Metrics {
     lag_seconds: Gauges,
     retries: Counters,
     lanes_busy: Gauges,
+    left_out: Counters,
 }
 
 impl Metrics {
@@ -137,6 +138,7 @@ impl Metrics {
             lag_seconds: self.lag_seconds.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
             lanes_busy: self.lanes_busy.get_or_create_owned(&labels),
+            left_out: self.left_out.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -172,6 +174,8 @@ impl Metrics {
         add(registry, "forebay_lag_seconds", help, &self.lag_seconds);
         add(registry, "forebay_retries", "Attempts after the first one", &self.retries);
         add(registry, "forebay_lanes_busy", "Lanes with a batch on its way", &self.lanes_busy);
+        let help = "Records that could not be delivered and were left out by policy; counted as skipped too";
+        add(registry, "forebay_records_left_out", help, &self.left_out);
     }
 }
 
@@ -202,6 +206,7 @@ pub struct ConnectorMetrics {
     lag_seconds: Gauge<i64, AtomicI64>,
     retries: Counter,
     lanes_busy: Gauge<i64, AtomicI64>,
+    left_out: Counter,
 }
 
 impl ConnectorMetrics {
@@ -245,6 +250,11 @@ impl ConnectorMetrics {
     pub fn parked(&self, records: u64) {
         self.parked.inc_by(records);
         self.in_flight.dec_by(signed(records));
+    }
+
+    /// A record that could not be delivered was left out by policy.
+    pub fn left_out(&self) {
+        self.left_out.inc();
     }
 
     /// An attempt begins.

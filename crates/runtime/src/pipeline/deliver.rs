@@ -18,10 +18,11 @@ use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
 use super::parked::ParkingLot;
+use super::policy::Policy;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
+use super::skipped::SkipLog;
 use crate::metrics::ConnectorMetrics;
-use crate::settings::ErrorSettings;
 
 /// Attempts in a row that deliver nothing until the lane rests.
 pub(super) const FRUITLESS_MAX: u32 = 2;
@@ -36,7 +37,8 @@ pub(super) struct Delivery {
     pub(super) target: Arc<dyn Target>,
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
-    pub(super) on: ErrorSettings,
+    pub(super) policy: Policy,
+    pub(super) skips: SkipLog,
     pub(super) parking: Arc<dyn ParkingLot>,
     pub(super) metrics: ConnectorMetrics,
     pub(super) is_logging: bool,

@@ -19,6 +19,7 @@ use super::key::Key;
 use super::lanes::Router;
 use super::parked::{LotSite, ParkingLot, StreamParkingLot};
 use super::report::REPORTS_MAX;
+use super::skipped::SkipLog;
 use super::start::{Begin, Known, begin};
 use super::subscribe::{Onward, Reader, ReaderParts};
 use super::transform::{QUEUED_BATCHES_MAX, Transformer};
@@ -188,6 +189,13 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
     let halt = run.stop.child_token();
     let window = Arc::new(Window::new(plan.lanes, plan.limits.records));
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+    let skips = SkipLog {
+        store: Arc::clone(&surroundings.store),
+        clock: Arc::clone(&surroundings.clock),
+        connector_id: Arc::clone(&plan.connector_id),
+        epoch: run.epoch.0,
+        stream: sibling(&surroundings.checkpoints, "skipped"),
+    };
     let (router, queues) = Router::new(plan.lanes, window.records_max() + 1);
     let mut tasks = JoinSet::new();
     let delivery = Arc::new(Delivery {
@@ -197,7 +205,8 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         target: Arc::clone(&plan.target),
         limits: plan.limits,
         backoff: plan.backoff.clone(),
-        on: plan.settings.errors,
+        policy: plan.policy.clone(),
+        skips,
         parking: Arc::new(parking) as Arc<dyn ParkingLot>,
         metrics: metrics.clone(),
         is_logging: plan.settings.logging.enabled,
