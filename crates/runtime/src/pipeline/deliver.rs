@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Sink, Target, attempt};
 use forebay_event::{Clock, Position};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, Streak};
+use super::flow::{Admitted, Flow};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
@@ -37,6 +38,7 @@ pub(super) struct Delivery {
     pub(super) target: Arc<dyn Target>,
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
+    pub(super) flow: Arc<Flow>,
     pub(super) policy: Policy,
     pub(super) skips: SkipLog,
     pub(super) parking: Arc<dyn ParkingLot>,
@@ -62,6 +64,7 @@ pub(super) struct LaneTask {
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
     pub(super) is_failing: bool,
+    pub(super) recoveries: watch::Receiver<u64>,
 }
 
 /// Where a lane belongs, and its ends.
@@ -96,6 +99,7 @@ impl LaneTask {
         let sink = shared.target.sink(site.lane);
         Self {
             pending: Pending::new(shared.limits),
+            recoveries: shared.flow.recoveries(),
             shared,
             index: site.index,
             lane: site.lane,
@@ -196,6 +200,8 @@ impl LaneTask {
                     None => is_open = false,
                 },
                 () = tokio::time::sleep_until(at) => {}
+                // Another lane, or another connector, found the target back.
+                Ok(()) = self.recoveries.changed() => self.try_at_once(),
             }
         }
     }
@@ -209,7 +215,7 @@ impl LaneTask {
             self.resting_until = None;
         }
         if !self.held.is_empty()
-            && let Some(again) = self.held.take_due(&self.shared.limits)
+            && let Some(again) = self.held.take_due(&self.shared.flow.batch_limits(self.shared.limits))
         {
             self.attempt(again.records, again.attempt).await?;
             return Ok(None);
@@ -230,7 +236,7 @@ impl LaneTask {
 
     /// Gathers a batch of records that were not tried yet, and tries it.
     async fn take_fresh(&mut self) -> Step {
-        let limits = self.shared.limits;
+        let limits = self.shared.flow.batch_limits(self.shared.limits);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut known = Settlement::new(Fate::Delivered);
         while batch.len() < limits.records && bytes < limits.bytes {
@@ -280,6 +286,7 @@ impl LaneTask {
             }
             self.put_back_in_front(rest);
         }
+        let admitted = self.admitted(&records).await?;
         let mut sent = Vec::with_capacity(records.len());
         let mut bare = Vec::with_capacity(records.len());
         for Tracked { seq, key, bytes, record, .. } in records {
@@ -293,12 +300,23 @@ impl LaneTask {
         self.shared.metrics.attempt_begins(number > 1);
         let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
+        admitted.learn(&receipt);
         if receipt.is_complete() {
             self.shared.metrics.attempt_ended(self.age_s(&batch));
             return self.all_delivered(&batch, &sent).await;
         }
         self.shared.metrics.attempt_ended(None);
         self.answered(&batch, sent, receipt, number).await
+    }
+
+    /// Waits until an attempt at these records may be made.
+    async fn admitted(&mut self, records: &[Tracked]) -> Step<Admitted> {
+        let bytes = records.iter().map(|record| record.bytes).sum();
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => Err(Ended::Stopped),
+            admitted = self.shared.flow.admit(records.len(), bytes) => Ok(admitted),
+        }
     }
 
     async fn all_delivered(&mut self, batch: &Batch, sent: &[Sent]) -> Step {
@@ -334,11 +352,17 @@ impl LaneTask {
 
     /// An attempt brought something: the target answers.
     pub(super) async fn fruitful(&mut self) -> Step {
-        if self.fruitless >= FRUITLESS_MAX {
-            self.held.all_due();
-        }
+        self.try_at_once();
         self.fruitless = 0;
         if self.held.is_empty() { self.failing(None).await } else { Ok(()) }
+    }
+
+    /// What waits because the target was down waits no longer.
+    fn try_at_once(&mut self) {
+        if self.fruitless >= FRUITLESS_MAX {
+            self.held.all_due();
+            self.resting_until = None;
+        }
     }
 
     pub(super) async fn failing(&mut self, class: Option<FailureClass>) -> Step {

@@ -9,12 +9,14 @@ use forebay_event::{Clock, StreamName};
 use forebay_store::{EventStore, LogPoint, ReadError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{CheckpointWriter, last_checkpoint};
 use super::conduct::{Conductor, ConductorParts};
 use super::deliver::{Delivery, LaneSite, LaneTask};
 use super::filter::Source;
+use super::flow::Flow;
 use super::key::Key;
 use super::lanes::Router;
 use super::parked::{LotSite, ParkingLot, StreamParkingLot};
@@ -22,7 +24,9 @@ use super::report::REPORTS_MAX;
 use super::skipped::SkipLog;
 use super::start::{Begin, Known, begin};
 use super::subscribe::{Onward, Reader, ReaderParts};
+use super::traffic::Traffic;
 use super::transform::{QUEUED_BATCHES_MAX, Transformer};
+use super::watchdog::Watchdog;
 use super::window::Window;
 use super::{Plan, Progress};
 use crate::metrics::{ConnectorMetrics, Metrics};
@@ -42,6 +46,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where it counts.
     pub metrics: Metrics,
+    /// What it shares with the other connectors of this process.
+    pub traffic: Traffic,
     /// The stream of its checkpoints. Its sibling `parked` holds what is set aside.
     pub checkpoints: StreamName,
 }
@@ -198,6 +204,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
     };
     let (router, queues) = Router::new(plan.lanes, window.records_max() + 1);
     let mut tasks = JoinSet::new();
+    let flow = Arc::new(flow_of(&plan, &surroundings.traffic));
     let delivery = Arc::new(Delivery {
         connector_id: Arc::clone(&plan.connector_id),
         epoch: run.epoch,
@@ -205,6 +212,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         target: Arc::clone(&plan.target),
         limits: plan.limits,
         backoff: plan.backoff.clone(),
+        flow: Arc::clone(&flow),
         policy: plan.policy.clone(),
         skips,
         parking: Arc::new(parking) as Arc<dyn ParkingLot>,
@@ -236,6 +244,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         filter: plan.filter,
         keying: plan.keying,
         window: Arc::clone(&window),
+        turns: surroundings.traffic.reading(),
         onward,
         reports,
         stop: halt.clone(),
@@ -243,9 +252,12 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         checkpoint_every: (plan.settings.autocommit.records_threshold as usize).max(CHECKPOINT_EVERY_MIN),
     };
     tasks.spawn(Reader::new(parts, begin.clone()).run());
+    let watchdog = Watchdog::new(plan.settings.watchdog.stalled_after_ms.0, (Instant::now(), surroundings.clock.now()));
     let parts = ConductorParts {
         surroundings,
         autocommit: plan.settings.autocommit,
+        watchdog,
+        flow,
         lanes: plan.lanes,
         single_stream,
         window,
@@ -257,6 +269,12 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         metrics,
     };
     Conductor::new(parts, begin, run).conduct().await
+}
+
+/// The way to the target, shared with all connectors that send to the same place.
+fn flow_of(plan: &Plan, traffic: &Traffic) -> Flow {
+    let name = Flow::endpoint_name(plan.target.endpoint(), &plan.connector_id);
+    Flow::new(traffic.endpoint(&name), &plan.settings, plan.lanes, plan.target.sends_one_by_one())
 }
 
 /// The stream beside the one of the checkpoints.
