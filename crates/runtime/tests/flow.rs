@@ -165,19 +165,21 @@ fn connect(_: &SettingsMap, context: &SinkContext) -> Result<Box<dyn Target>, Se
     Ok(Box::new(CapacityTarget { target, connector_id: Arc::clone(&context.connector_id) }))
 }
 
+const KIND: Kind = Kind {
+    name: "many-sink",
+    aliases: &[],
+    title: "Capacity",
+    summary: "takes so much",
+    page: "",
+    guarantee: Guarantee::AtLeastOnce,
+    lanes: LaneSupport::Many,
+    batch_records_default: 64,
+    settings: Vec::new,
+    connect,
+};
+
 fn plan(id: &str, pairs: &[(&str, &str)]) -> Plan {
-    let catalog = Catalog::new(vec![Kind {
-        name: "many-sink",
-        aliases: &[],
-        title: "Capacity",
-        summary: "takes so much",
-        page: "",
-        guarantee: Guarantee::AtLeastOnce,
-        lanes: LaneSupport::Many,
-        batch_records_default: 64,
-        settings: Vec::new,
-        connect,
-    }]);
+    let catalog = Catalog::new(vec![KIND]);
     Plan::build(id, &settings(pairs), &catalog).unwrap()
 }
 
@@ -361,4 +363,22 @@ async fn a_connector_that_is_behind_and_stands_still_is_reported() {
     assert_eq!(progress.in_flight(), 0);
     connector.until(|progress| progress.oldest.is_none()).await;
     connector.stopped().await;
+}
+
+#[test]
+fn limits_that_cannot_be_are_refused() {
+    Capacity::of("wrong", 1.0);
+    let catalog = || Catalog::new(vec![KIND]);
+    for (key, value) in [
+        ("rateLimit:eventsPerSecond", "0"),
+        ("rateLimit:bytesPerSecond", "0.5"),
+        ("rateLimit:target:eventsPerSecond", "fast"),
+        ("breaker:failures", "0"),
+        ("adaptive:enabled", "perhaps"),
+        ("watchdog:stalledAfterMs", "soon"),
+        ("rateLimit:burst", "5"),
+    ] {
+        let wrong = Plan::build("wrong.one", &settings(&[(key, value)]), &catalog()).err().unwrap().to_string();
+        assert!(wrong.contains(key) && wrong.contains("expected"), "{wrong}");
+    }
 }

@@ -1,8 +1,9 @@
 //! Owns the pace at which a target is sent to once it has said that it is too much: found from what it takes, and kept
 //! just below.
 //!
-//! As long as the target never refuses for load there is no pace. At a refusal the pace drops to a little under what was
-//! taken in the last second. Then it rises along a cubic curve: quickly back to just below the place of the refusal,
+//! As long as the target never refuses for load there is no pace. At the first refusal it drops to a little under what was
+//! taken in the last second and searches from there, half as much again every second. At every later refusal it drops to
+//! a little under where it was, or what was taken. Then it rises along a cubic curve: quickly back to just below the place of the refusal,
 //! slowly past it, and ever faster beyond, so that a target with room again is found out within half a minute.
 
 use std::time::Duration;
@@ -15,6 +16,10 @@ use super::rate::Bucket;
 const CUT: f64 = 0.92;
 /// This part of the pace counts as all of it.
 const NEARLY: f64 = 0.85;
+/// The same while it is searched for: what was taken in the last second was taken at a slower pace.
+const NEARLY_SEARCHING: f64 = 0.5;
+/// How much faster it is after a second of searching.
+const SEARCH_FACTOR: f64 = 1.5;
 /// How long it takes to be back where the refusal was, in seconds.
 const BACK_S: f64 = 5.0;
 /// Refusals so soon after a cut are answers to what was sent before it.
@@ -44,6 +49,8 @@ struct Paced {
     peak: f64,
     /// How far along the curve, in seconds.
     along_s: f64,
+    /// After the first refusal, until the next: what was taken before it tells little.
+    searching: bool,
     looked_at: Instant,
     cut_at: Instant,
     bucket: Bucket,
@@ -97,20 +104,27 @@ impl Pace {
             return false;
         }
         // What was taken is measured roughly: when it is about the pace, the pace itself says more.
-        let peak = self.per_second().map_or(taken, |rate| if taken >= rate * NEARLY { rate } else { taken });
+        let peak = self.paced.as_ref().map_or(taken, |paced| {
+            let nearly = if paced.searching { NEARLY_SEARCHING } else { NEARLY };
+            if taken >= paced.per_second() * nearly { paced.per_second() } else { taken }
+        });
+        let searching = self.paced.is_none();
         let rate = peak * CUT;
         let mut bucket = match self.paced.take() {
             Some(paced) => paced.bucket,
             None => Bucket::new(rate, 0.0, now),
         };
         bucket.adjust(rate, room(rate), now);
-        self.paced = Some(Paced { peak, along_s: 0.0, looked_at: now, cut_at: now, bucket });
+        self.paced = Some(Paced { peak, along_s: 0.0, searching, looked_at: now, cut_at: now, bucket });
         true
     }
 }
 
 impl Paced {
     fn per_second(&self) -> f64 {
+        if self.searching {
+            return (self.peak * CUT * SEARCH_FACTOR.powf(self.along_s)).max(PACE_MIN);
+        }
         let curve = (1.0 - CUT) / (BACK_S * BACK_S * BACK_S);
         let from_peak = self.along_s - BACK_S;
         (self.peak * (1.0 + curve * from_peak * from_peak * from_peak)).max(PACE_MIN)

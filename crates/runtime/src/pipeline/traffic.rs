@@ -230,3 +230,64 @@ impl Drop for Seat {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn wish(events: f64) -> RateLimits {
+        RateLimits { events: Some(events), bytes: None, burst: Duration::from_secs(1) }
+    }
+
+    fn agreed(endpoint: &Arc<Endpoint>) -> Option<f64> {
+        endpoint.with(|state, _| state.rate.as_ref().and_then(|rate| rate.limits().events))
+    }
+
+    #[tokio::test]
+    async fn who_names_the_same_place_shares_it_while_somebody_is_there() {
+        let traffic = Traffic::default();
+        let first = traffic.endpoint("https://a");
+        assert!(Arc::ptr_eq(&first, &traffic.clone().endpoint("https://a")));
+        assert!(!Arc::ptr_eq(&first, &traffic.endpoint("https://b")));
+        first.tell_breaker(false, Some(BreakerLimits { failures: 1, delay: Duration::from_secs(60) }));
+        assert_eq!(traffic.endpoint("https://a").view().breaker, BreakerState::Open);
+        drop(first);
+        assert_eq!(traffic.endpoint("https://a").view().breaker, BreakerState::Closed, "nobody was left to remember");
+        assert!(traffic.shared.endpoints.lock().len() <= 2);
+    }
+
+    #[tokio::test]
+    async fn the_smallest_wish_holds_while_its_connector_is_there() {
+        let endpoint = Traffic::default().endpoint("https://a");
+        let (fast, slow) = (endpoint.join(16, wish(50.0)), endpoint.join(4, wish(5.0)));
+        let none = endpoint.join(2, RateLimits::default());
+        assert_eq!((agreed(&endpoint), endpoint.view().lanes_limit), (Some(5.0), 22));
+        drop(slow);
+        assert_eq!((agreed(&endpoint), endpoint.view().lanes_limit), (Some(50.0), 18));
+        drop((fast, none));
+        assert_eq!((agreed(&endpoint), endpoint.view().lanes_limit), (None, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_given_up_is_taken_over() {
+        let endpoint = Traffic::default().endpoint("https://a");
+        endpoint.tell_breaker(false, Some(BreakerLimits { failures: 1, delay: Duration::from_secs(5) }));
+        assert!(endpoint.pass().await, "the first to come is the probe");
+        let second = tokio::spawn({
+            let endpoint = Arc::clone(&endpoint);
+            async move { endpoint.pass().await }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!second.is_finished());
+        endpoint.abandon_probe();
+        assert!(second.await.unwrap());
+        let third = tokio::spawn({
+            let endpoint = Arc::clone(&endpoint);
+            async move { endpoint.pass().await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(endpoint.tell_breaker(true, None), Change::Closed);
+        assert!(!third.await.unwrap(), "it goes on as one of many");
+    }
+}
