@@ -332,7 +332,8 @@ fn query_schemas() -> Map<String, Value> {
                     "revision": whole("Counts the reconfigurations."),
                     "restartNeeded": { "type": "boolean", "description": "It runs with older settings." },
                     "progress": { "type": "object", "description": "What the running pipeline has done: read, delivered, \
-                                  skipped, parked, settled, lastProgressTime, caughtUp, failing." },
+                                  skipped, parked, settled, lastProgressTime, caughtUp, failing, stalledSince, \
+                                  oldestUndelivered, breaker." },
                 }),
             ),
         ),

@@ -50,6 +50,17 @@ pub trait Target: Send + Sync {
     fn keeps_position(&self) -> bool {
         false
     }
+
+    /// Where it all goes, such as `https://example.com:8443`: connectors that name the same place share its breaker, its
+    /// rate limit and its pace. None when nobody else can mean the same place. Holds no secrets.
+    fn endpoint(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether a batch becomes one request per record, so that a target that counts requests is paced in records.
+    fn sends_one_by_one(&self) -> bool {
+        false
+    }
 }
 
 /// Builds what a connector of this kind needs from its settings; sends nothing.

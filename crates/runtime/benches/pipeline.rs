@@ -15,7 +15,7 @@ use forebay_connector::{
 };
 use forebay_event::{ExpectedRevision, ProposedEvent, StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::pipeline::{Plan, Progress, Run, Surroundings, Traffic, run};
 use forebay_store::{AppendRequest, EventStore};
 use memory_store::MemoryStore;
 use tokio::sync::{oneshot, watch};
@@ -93,6 +93,7 @@ async fn measure(store: &Arc<MemoryStore>, id: &str, pairs: &[(&str, &str)]) {
         store: Arc::clone(store) as Arc<dyn EventStore>,
         clock: Arc::new(SystemClock::new()),
         metrics: Metrics::default(),
+        traffic: Traffic::default(),
         checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).expect("it has a name"),
     };
     let stop = CancellationToken::new();

@@ -16,6 +16,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::pipeline::BreakerState;
+
 /// Upper bounds of the buckets of all histograms, in seconds.
 const BUCKETS_S: [f64; 14] =
     [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
@@ -103,6 +105,12 @@ pub struct Metrics {
     lag_seconds: Gauges,
     retries: Counters,
     lanes_busy: Gauges,
+    left_out: Counters,
+    stalled: Gauges,
+    oldest_age: Gauges,
+    breaker: Gauges,
+    lanes_limit: Gauges,
+    pace: Gauges,
 }
 
 impl Metrics {
@@ -137,6 +145,12 @@ impl Metrics {
             lag_seconds: self.lag_seconds.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
             lanes_busy: self.lanes_busy.get_or_create_owned(&labels),
+            left_out: self.left_out.get_or_create_owned(&labels),
+            stalled: self.stalled.get_or_create_owned(&labels),
+            oldest_age: self.oldest_age.get_or_create_owned(&labels),
+            breaker: self.breaker.get_or_create_owned(&labels),
+            lanes_limit: self.lanes_limit.get_or_create_owned(&labels),
+            pace: self.pace.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -172,6 +186,22 @@ impl Metrics {
         add(registry, "forebay_lag_seconds", help, &self.lag_seconds);
         add(registry, "forebay_retries", "Attempts after the first one", &self.retries);
         add(registry, "forebay_lanes_busy", "Lanes with a batch on its way", &self.lanes_busy);
+        let help = "Records that could not be delivered and were left out by policy; counted as skipped too";
+        add(registry, "forebay_records_left_out", help, &self.left_out);
+        self.register_flow(registry);
+    }
+
+    fn register_flow(&self, registry: &mut Registry) {
+        let help = "1 while the connector is behind and nothing moves, else 0";
+        add(registry, "forebay_stalled", help, &self.stalled);
+        let help = "Age of the oldest event that is read and not settled, in seconds";
+        add(registry, "forebay_oldest_undelivered_seconds", help, &self.oldest_age);
+        let help = "Whether the target is taken to be down: 0 closed, 1 half-open, 2 open";
+        add(registry, "forebay_breaker_state", help, &self.breaker);
+        let help = "Batches that may be on their way to the target at once, of all connectors that send there";
+        add(registry, "forebay_target_lanes_limit", help, &self.lanes_limit);
+        let help = "Requests per second that the target takes, found from its refusals; 0 while there is no limit";
+        add(registry, "forebay_target_pace", help, &self.pace);
     }
 }
 
@@ -202,6 +232,27 @@ pub struct ConnectorMetrics {
     lag_seconds: Gauge<i64, AtomicI64>,
     retries: Counter,
     lanes_busy: Gauge<i64, AtomicI64>,
+    left_out: Counter,
+    stalled: Gauge<i64, AtomicI64>,
+    oldest_age: Gauge<i64, AtomicI64>,
+    breaker: Gauge<i64, AtomicI64>,
+    lanes_limit: Gauge<i64, AtomicI64>,
+    pace: Gauge<i64, AtomicI64>,
+}
+
+/// What a look at a running connector found.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// It is behind and nothing moves.
+    pub stalled: bool,
+    /// The age of the oldest event that is read and not settled, in seconds.
+    pub oldest_age_s: u64,
+    /// Whether its target is taken to be down.
+    pub breaker: BreakerState,
+    /// Batches that may be on their way to the target at once.
+    pub lanes_limit: usize,
+    /// Requests per second that the target takes, if it has refused any.
+    pub pace: Option<f64>,
 }
 
 impl ConnectorMetrics {
@@ -209,7 +260,8 @@ impl ConnectorMetrics {
     pub fn active(&self, active: bool) {
         self.active.set(i64::from(active));
         if !active {
-            for gauge in [&self.in_flight, &self.lanes_busy, &self.lag, &self.lag_seconds] {
+            let rest = [&self.stalled, &self.oldest_age, &self.breaker, &self.lanes_limit, &self.pace];
+            for gauge in [&self.in_flight, &self.lanes_busy, &self.lag, &self.lag_seconds].into_iter().chain(rest) {
                 gauge.set(0);
             }
         }
@@ -247,6 +299,11 @@ impl ConnectorMetrics {
         self.in_flight.dec_by(signed(records));
     }
 
+    /// A record that could not be delivered was left out by policy.
+    pub fn left_out(&self) {
+        self.left_out.inc();
+    }
+
     /// An attempt begins.
     pub fn attempt_begins(&self, is_retry: bool) {
         self.lanes_busy.inc();
@@ -279,6 +336,20 @@ impl ConnectorMetrics {
         self.checkpoint_position.set(signed(position));
         self.checkpoints_written.inc();
         self.commit_latency.observe(seconds);
+    }
+
+    /// A look at the connector found this.
+    #[expect(clippy::cast_possible_truncation, reason = "a pace is far below 2^63, and casts saturate")]
+    pub fn watched(&self, watched: &Watched) {
+        self.stalled.set(i64::from(watched.stalled));
+        self.oldest_age.set(signed(watched.oldest_age_s));
+        self.breaker.set(match watched.breaker {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        });
+        self.lanes_limit.set(signed(watched.lanes_limit as u64));
+        self.pace.set(watched.pace.unwrap_or_default().round() as i64);
     }
 
     /// How far the connector is behind the end of the log.

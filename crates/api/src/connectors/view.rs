@@ -75,6 +75,9 @@ fn progress(progress: &Progress) -> Value {
         "lastProgressTime": progress.last_progress.map(time),
         "caughtUp": progress.caught_up,
         "failing": progress.failing.map(|(since, class)| json!({ "since": time(since), "class": class.label() })),
+        "stalledSince": progress.stalled.map(time),
+        "oldestUndelivered": progress.oldest.map(time),
+        "breaker": progress.breaker.word(),
     })
 }
 

@@ -27,14 +27,15 @@ pub(super) async fn ready(
     status::healthy(query.one("liveCode"))
 }
 
-/// The store and each connector. A failed connector is told, but makes no node unhealthy.
+/// The store and each connector. One that failed or stands still is told, but makes no node unhealthy.
 pub(super) async fn detail(State(OperationsApi { api }): State<OperationsApi>) -> Response {
     let head = api.store.head().await;
     let connectors = api.connectors.list(ListQuery::default()).await;
     let position = head.as_ref().ok().copied().flatten();
     let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
     let views = connectors.unwrap_or_default();
-    let failed = views.iter().any(|view| view.error.is_some());
+    let stalled = |view: &ConnectorView| view.progress.is_some_and(|progress| progress.stalled.is_some());
+    let failed = views.iter().any(|view| view.error.is_some() || stalled(view));
     let word = match (serving, failed) {
         (false, _) => "unavailable",
         (true, true) => "degraded",
@@ -51,11 +52,17 @@ pub(super) async fn detail(State(OperationsApi { api }): State<OperationsApi>) -
 fn connector(view: &ConnectorView, head: Option<Position>) -> Value {
     let settled = view.progress.and_then(|progress| progress.settled).or(view.position).unwrap_or(Position::START);
     let error = view.error.as_ref().map(|error| json!({ "code": error.code, "message": error.message }));
+    let progress = view.progress.unwrap_or_default();
+    let failing = progress.failing.map(|(since, class)| json!({ "since": since.to_string(), "class": class.label() }));
     json!({
         "id": view.id,
         "state": view.state.wire_name(),
         "error": error,
-        "parked": view.progress.map_or(0, |progress| progress.parked),
+        "parked": progress.parked,
+        "stalledSince": progress.stalled.map(|since| since.to_string()),
+        "oldestUndelivered": progress.oldest.map(|oldest| oldest.to_string()),
+        "failing": failing,
+        "breaker": progress.breaker.word(),
         "lag": head.map_or(0, |head| head.commit().saturating_sub(settled.commit())),
     })
 }

@@ -247,6 +247,7 @@ impl Supervisor {
             store: Arc::clone(&node.store),
             clock: Arc::clone(&node.clock),
             metrics: node.metrics.clone(),
+            traffic: node.traffic.clone(),
             checkpoints: node.checkpoint_stream(&id),
         };
         self.slot.hosting.lock().progress = Some(progress);

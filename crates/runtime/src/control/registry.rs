@@ -16,7 +16,7 @@ use super::activate::supervise;
 use super::runner::Runner;
 use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
-use crate::pipeline::Progress;
+use crate::pipeline::{Progress, Traffic};
 
 /// What all commands, queries and supervisors of this process share.
 pub(crate) struct Node {
@@ -24,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) catalog: Catalog,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    /// What the pipelines of this process share.
+    pub(crate) traffic: Traffic,
     pub(crate) config: RuntimeConfig,
     pub(crate) vault: Vault,
     pub(crate) runner: Arc<dyn Runner>,
@@ -128,6 +130,7 @@ impl Node {
             catalog,
             clock,
             metrics,
+            traffic: Traffic::default(),
             config,
             runner,
             closing: CancellationToken::new(),

@@ -10,9 +10,27 @@ use super::deliver::{Ended, FRUITLESS_MAX, LaneTask, Sent, Step};
 use super::key::Key;
 use super::lanes::Tracked;
 use super::parked::ToPark;
+use super::policy::{Action, Verdict};
 use super::report::{Fate, Settlement};
 use super::run::PipelineFailure;
-use crate::settings::OnFailure;
+
+/// Records of one key that failed together, in order.
+struct Waiting {
+    /// Of the first of them.
+    failure: Failure,
+    /// The first goes by itself next time.
+    goes_alone: bool,
+    records: Vec<Tracked>,
+}
+
+/// An attempt that did not deliver everything.
+#[derive(Clone, Copy)]
+struct Attempted<'a> {
+    /// How many records it was for.
+    records: usize,
+    /// Keys of which a record got through.
+    delivered_keys: &'a HashSet<Key>,
+}
 
 impl LaneTask {
     /// Deals with an attempt that did not deliver everything: record by record, in order.
@@ -41,7 +59,8 @@ impl LaneTask {
         for key in delivered_keys.difference(&failed_keys) {
             self.held.succeeded(*key);
         }
-        let longest = self.sort_failures(failed, number, &delivered_keys).await?;
+        let attempt = Attempted { records: batch.len(), delivered_keys: &delivered_keys };
+        let longest = self.sort_failures(failed, number, attempt).await?;
         if has_delivered {
             return self.fruitful().await;
         }
@@ -54,109 +73,157 @@ impl LaneTask {
         Ok(())
     }
 
-    /// Holds what may pass, and ends or parks what does not; answers the longest delay.
+    /// Holds what may pass; parks, skips or stops at what does not. Answers the longest delay.
     async fn sort_failures(
         &mut self,
         failed: Vec<(Tracked, Failure)>,
         number: u32,
-        delivered_keys: &HashSet<Key>,
+        attempt: Attempted<'_>,
     ) -> Step<Option<Duration>> {
-        let mut waiting: Vec<(Key, Failure, Vec<Tracked>)> = Vec::new();
+        let mut waiting: Vec<Waiting> = Vec::new();
         let mut index: HashMap<Key, usize> = HashMap::new();
-        let mut finals: Vec<(Tracked, Failure)> = Vec::new();
+        let mut newly_parked = Vec::new();
         for (record, failure) in failed {
             self.count_failure(&failure);
-            if failure.next == Next::Stop {
-                return Err(Ended::Failed(failure_of(&record, &failure, number)));
-            }
             let key = record.key;
-            if let Some((.., records)) = index.get(&key).and_then(|at| waiting.get_mut(*at)) {
-                records.push(record);
-            } else if matches!(failure.next, Next::Retry { .. })
-                && !finals.iter().any(|(earlier, _)| earlier.key == key)
-            {
-                index.insert(key, waiting.len());
-                waiting.push((key, failure, vec![record]));
-            } else {
-                finals.push((record, failure));
+            if let Some(behind) = index.get(&key).and_then(|at| waiting.get_mut(*at)) {
+                behind.records.push(record);
+                continue;
             }
+            if self.parked.contains(&key) {
+                let own = Some(&failure).filter(|failure| failure.next == Next::Reject);
+                self.park(&record, own, number).await?;
+                continue;
+            }
+            match self.shared.policy.verdict(&failure, attempt.records == 1) {
+                Verdict::Final(action) => {
+                    self.conclude(&record, &failure, (action, number)).await?;
+                    newly_parked.extend((action == Action::Park).then_some(key));
+                }
+                verdict @ (Verdict::Wait | Verdict::Alone) => {
+                    index.insert(key, waiting.len());
+                    waiting.push(Waiting { failure, goes_alone: verdict == Verdict::Alone, records: vec![record] });
+                }
+            }
+        }
+        // What waited of a key comes behind what was on its way.
+        for key in newly_parked {
+            self.park_held(key).await?;
         }
         let mut longest = None;
-        for (key, failure, records) in waiting {
-            let (failures, elapsed) = self.held.streak(key);
-            // A record of the key got through in this very attempt: what failed behind it begins a streak of its own.
-            let (failures, elapsed) =
-                if delivered_keys.contains(&key) { (0, Duration::ZERO) } else { (failures, elapsed) };
-            let streak = self.streak(&failure, elapsed, failures.saturating_add(1));
-            match self.shared.backoff.delay(streak) {
-                Some(delay) => {
-                    if delivered_keys.contains(&key) {
-                        self.held.succeeded(key);
-                    }
-                    self.log_wait(&failure, delay, streak.attempts);
-                    self.held.put_back(key, records, delay);
-                    longest = longest.max(Some(delay));
-                    self.failing(Some(failure.class)).await?;
-                }
-                None => {
-                    let mut records = records.into_iter();
-                    if let Some(first) = records.next() {
-                        self.finally_failed(first, &failure, streak.attempts).await?;
-                    }
-                    for record in records {
-                        self.park(&record, None, streak.attempts).await?;
-                    }
-                    self.park_held(key).await?;
-                }
-            }
-        }
-        let final_keys: Vec<Key> = finals.iter().map(|(record, _)| record.key).collect();
-        for (record, failure) in finals {
-            if self.parked.contains(&record.key) {
-                // What was not sent because of a record before it was not refused: it follows.
-                let own = (failure.next == Next::Reject).then_some(&failure);
-                self.park(&record, own, number).await?;
-            } else {
-                self.finally_failed(record, &failure, number).await?;
-            }
-        }
-        for key in final_keys {
-            self.park_held(key).await?;
+        for waiting in waiting {
+            longest = longest.max(self.put_back(waiting, attempt.delivered_keys).await?);
         }
         Ok(longest)
     }
 
-    /// A record cannot be delivered: the connector stops, or the record and its key are parked. What waits of the key is
-    /// for [`LaneTask::park_held`], after whatever was tried with the record.
+    /// Lets records of one key wait for another attempt, unless their retries are exhausted; answers the delay that the
+    /// target, or its absence, makes necessary.
+    async fn put_back(&mut self, waiting: Waiting, delivered_keys: &HashSet<Key>) -> Step<Option<Duration>> {
+        let Waiting { failure, goes_alone, records } = waiting;
+        let Some(key) = records.first().map(|record| record.key) else { return Ok(None) };
+        // A record of the key got through in this very attempt: what failed behind it begins a streak of its own.
+        let is_new_streak = delivered_keys.contains(&key);
+        if goes_alone {
+            if is_new_streak {
+                self.held.succeeded(key);
+            }
+            self.held.put_back(key, records, Duration::ZERO);
+            self.held.goes_alone(key);
+            return Ok(None);
+        }
+        let (failures, elapsed) = if is_new_streak { (0, Duration::ZERO) } else { self.held.streak(key) };
+        let streak = self.streak(&failure, elapsed, failures.saturating_add(1));
+        if let Some(delay) = self.shared.backoff.delay(streak) {
+            if is_new_streak {
+                self.held.succeeded(key);
+            }
+            self.log_wait(&failure, delay, streak.attempts);
+            self.held.put_back(key, records, delay);
+            self.failing(Some(failure.class)).await?;
+            return Ok(Some(delay));
+        }
+        let mut records = records.into_iter();
+        let Some(first) = records.next() else { return Ok(None) };
+        let action = self.shared.policy.at_last(failure.class);
+        self.conclude(&first, &failure, (action, streak.attempts)).await?;
+        if action == Action::Park {
+            for record in records {
+                self.park(&record, None, streak.attempts).await?;
+            }
+            self.park_held(key).await?;
+        } else if records.len() > 0 {
+            self.held.put_back(key, records.collect(), Duration::ZERO);
+        }
+        Ok(None)
+    }
+
+    /// A record cannot be delivered, and it is the first of its key: the policy says what becomes of it.
     pub(super) async fn finally_failed(&mut self, record: Tracked, failure: &Failure, attempts: u32) -> Step {
-        let policy = match failure.class {
-            FailureClass::Script => self.shared.on.on_script_error,
-            _ => self.shared.on.on_reject,
-        };
         if record.doomed.is_some() {
             self.count_failure(failure);
         }
-        if policy == OnFailure::Stop {
-            return Err(Ended::Failed(failure_of(&record, failure, attempts)));
+        let action = self.shared.policy.at_last(failure.class);
+        self.conclude(&record, failure, (action, attempts)).await?;
+        if action == Action::Park { self.park_held(record.key).await } else { Ok(()) }
+    }
+
+    /// Parks a record and marks its key, leaves it out, or ends the connector at it. What waits of its key is the
+    /// caller's.
+    async fn conclude(&mut self, record: &Tracked, failure: &Failure, (action, attempts): (Action, u32)) -> Step {
+        match action {
+            Action::Stop | Action::Retry => return Err(Ended::Failed(failure_of(record, failure, attempts))),
+            Action::Park => {
+                self.log_given_up(record, failure, "parked a record and its key");
+                self.park(record, Some(failure), attempts).await?;
+                self.parked.insert(record.key);
+            }
+            Action::Skip => {
+                self.log_given_up(record, failure, "left a record out, as its policy says");
+                self.skip(record, failure, attempts).await?;
+                self.held.succeeded(record.key);
+            }
         }
-        if self.shared.is_logging {
-            let event = record.record.event();
-            tracing::warn!(
-                connector = %self.shared.connector_id, stream = event.stream(), revision = %event.revision(),
-                reason = %failure, "parked a record and its key"
-            );
-        }
-        self.park(&record, Some(failure), attempts).await?;
-        self.parked.insert(record.key);
         Ok(())
     }
 
-    /// Parks what waits of a parked key.
-    pub(super) async fn park_held(&mut self, key: Key) -> Step {
+    /// Parks all that waits of a key that was parked.
+    async fn park_held(&mut self, key: Key) -> Step {
         for later in self.held.release(key) {
             self.park(&later, later.doomed.as_deref(), 0).await?;
         }
         Ok(())
+    }
+
+    async fn skip(&mut self, record: &Tracked, failure: &Failure, attempts: u32) -> Step {
+        let noted = tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+            noted = self.shared.skips.note(&record.record, failure, attempts) => noted,
+        };
+        if let Err(error) = noted {
+            let event = record.record.event();
+            let message = format!(
+                "{} revision {}: what is left out cannot be written down: {error}",
+                event.stream(),
+                event.revision()
+            );
+            return Err(Ended::Failed(PipelineFailure { code: "skipping", message }));
+        }
+        self.shared.metrics.left_out();
+        let mut settlement = Settlement::skipped();
+        settlement.add(record);
+        self.settle(settlement).await
+    }
+
+    fn log_given_up(&self, record: &Tracked, failure: &Failure, what: &'static str) {
+        if self.shared.is_logging {
+            let event = record.record.event();
+            tracing::warn!(
+                connector = %self.shared.connector_id, stream = event.stream(), revision = %event.revision(),
+                reason = %failure, "{what}"
+            );
+        }
     }
 
     pub(super) async fn park(&mut self, record: &Tracked, failure: Option<&Failure>, attempts: u32) -> Step {

@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::checkpoint::{Checkpoint, CheckpointWriter, NotStored};
+use super::flow::Flow;
 use super::report::{Fate, ReadChunk, Report, Settlement};
 use super::run::{End, PipelineFailure, Run, Surroundings};
 use super::start::Begin;
 use super::tracker::{Mark, Tracker};
+use super::watchdog::Watchdog;
 use super::window::Window;
-use crate::metrics::ConnectorMetrics;
+use crate::metrics::{ConnectorMetrics, Watched};
 use crate::settings::AutocommitSettings;
 
 /// Reports that are taken in before anything else is looked at.
@@ -32,6 +34,8 @@ const PASSED_OVER_INTERVAL: Duration = Duration::from_secs(30);
 const PASSED_OVER_MIN: u64 = 1_000;
 /// How often the end of the log is looked up for the lag.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked whether anything moves.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest interval of checkpoints that is obeyed.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// The part of the time to stop that is kept for the last checkpoint: one in so many.
@@ -41,6 +45,8 @@ const STOP_RESERVE: u32 = 4;
 pub(super) struct ConductorParts {
     pub(super) surroundings: Surroundings,
     pub(super) autocommit: AutocommitSettings,
+    pub(super) watchdog: Watchdog,
+    pub(super) flow: Arc<Flow>,
     pub(super) lanes: usize,
     pub(super) single_stream: Option<StreamName>,
     pub(super) window: Arc<Window>,
@@ -91,6 +97,7 @@ enum Woken {
     Written(Result<ExpectedRevision, NotStored>),
     CheckpointDue,
     LagDue,
+    WatchDue,
     Stop,
     StopLimit,
 }
@@ -123,6 +130,7 @@ impl Conductor {
         }
         let mut checkpoints = ticker(self.parts.autocommit.interval.0.max(INTERVAL_MIN));
         let mut lag = ticker(LAG_INTERVAL);
+        let mut watch = ticker(WATCH_INTERVAL);
         let mut stop_at: Option<Instant> = None;
         let mut is_cut_off = false;
         loop {
@@ -136,6 +144,7 @@ impl Conductor {
                 () = until(stop_at), if !is_cut_off => Woken::StopLimit,
                 _ = checkpoints.tick(), if !is_stopping => Woken::CheckpointDue,
                 _ = lag.tick(), if !is_stopping => Woken::LagDue,
+                _ = watch.tick(), if !is_stopping => Woken::WatchDue,
             };
             match woken {
                 Woken::Report(Some(report)) => self.take_in(report),
@@ -153,6 +162,7 @@ impl Conductor {
                     self.write_if(self.settled_since > 0 || has_passed);
                 }
                 Woken::LagDue => self.look_up_lag(),
+                Woken::WatchDue => self.watch(),
                 Woken::Stop => {
                     let limit = self.run.stop_limit;
                     stop_at = Some(Instant::now() + limit - limit / STOP_RESERVE);
@@ -357,6 +367,33 @@ impl Conductor {
             self.written(result)?;
         }
         Ok(())
+    }
+
+    /// Looks whether anything moves, and what the target is like.
+    fn watch(&mut self) {
+        let now = self.parts.surroundings.clock.now();
+        let target = self.parts.flow.view();
+        let stall = self.parts.watchdog.look(&self.progress, (Instant::now(), now));
+        let was_stalled = self.progress.stalled.is_some();
+        self.progress.stalled = stall.map(|stall| stall.since);
+        self.progress.oldest = self.tracker.oldest_created();
+        self.progress.breaker = target.breaker;
+        let age_s = self.progress.oldest.map_or(0, |oldest| now.since(oldest).as_secs());
+        self.parts.metrics.watched(&Watched {
+            stalled: stall.is_some(),
+            oldest_age_s: age_s,
+            breaker: target.breaker,
+            lanes_limit: target.lanes_limit,
+            pace: target.pace,
+        });
+        if !was_stalled && let Some(stall) = stall {
+            tracing::warn!(connector = %self.parts.writer.connector_id, still_s = stall.lasted.as_secs(),
+                in_flight = self.progress.in_flight(), "the connector is behind and nothing moves");
+        } else if was_stalled && stall.is_none() {
+            tracing::info!(connector = %self.parts.writer.connector_id, "the connector moves again");
+        }
+        let progress = self.progress;
+        self.parts.progress.send_if_modified(|shown| std::mem::replace(shown, progress) != progress);
     }
 
     /// Looks the end of the log up in the background; a slow store delays nothing but the number.

@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Sink, Target, attempt};
 use forebay_event::{Clock, Position};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, Streak};
+use super::flow::{Admitted, Flow};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
 use super::parked::ParkingLot;
+use super::policy::Policy;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
+use super::skipped::SkipLog;
 use crate::metrics::ConnectorMetrics;
-use crate::settings::ErrorSettings;
 
 /// Attempts in a row that deliver nothing until the lane rests.
 pub(super) const FRUITLESS_MAX: u32 = 2;
@@ -36,7 +38,9 @@ pub(super) struct Delivery {
     pub(super) target: Arc<dyn Target>,
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
-    pub(super) on: ErrorSettings,
+    pub(super) flow: Arc<Flow>,
+    pub(super) policy: Policy,
+    pub(super) skips: SkipLog,
     pub(super) parking: Arc<dyn ParkingLot>,
     pub(super) metrics: ConnectorMetrics,
     pub(super) is_logging: bool,
@@ -62,6 +66,7 @@ pub(super) struct LaneTask {
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
     pub(super) is_failing: bool,
+    pub(super) recoveries: watch::Receiver<u64>,
 }
 
 /// Where a lane belongs, and its ends.
@@ -97,6 +102,7 @@ impl LaneTask {
         let held = if shared.target.keeps_position() { Held::strict() } else { Held::default() };
         Self {
             pending: Pending::new(shared.limits),
+            recoveries: shared.flow.recoveries(),
             shared,
             index: site.index,
             lane: site.lane,
@@ -212,6 +218,8 @@ impl LaneTask {
                     None => is_open = false,
                 },
                 () = tokio::time::sleep_until(at) => {}
+                // Another lane, or another connector, found the target back.
+                Ok(()) = self.recoveries.changed() => self.try_at_once(),
             }
         }
     }
@@ -225,7 +233,7 @@ impl LaneTask {
             self.resting_until = None;
         }
         if !self.held.is_empty()
-            && let Some(again) = self.held.take_due(&self.shared.limits)
+            && let Some(again) = self.held.take_due(&self.shared.flow.batch_limits(self.shared.limits))
         {
             self.attempt(again.records, again.attempt).await?;
             return Ok(None);
@@ -247,7 +255,7 @@ impl LaneTask {
 
     /// Gathers a batch of records that were not tried yet, and tries it.
     async fn take_fresh(&mut self) -> Step {
-        let limits = self.shared.limits;
+        let limits = self.shared.flow.batch_limits(self.shared.limits);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut known = Settlement::new(Fate::Delivered);
         while batch.len() < limits.records && bytes < limits.bytes {
@@ -282,11 +290,7 @@ impl LaneTask {
             return self.park(&record, record.doomed.as_deref(), 0).await;
         }
         match record.doomed.clone() {
-            Some(failure) => {
-                let key = record.key;
-                self.finally_failed(record, &failure, 1).await?;
-                self.park_held(key).await
-            }
+            Some(failure) => self.finally_failed(record, &failure, 1).await,
             None => Ok(()),
         }
     }
@@ -301,6 +305,7 @@ impl LaneTask {
             }
             self.put_back_in_front(rest);
         }
+        let admitted = self.admitted(&records).await?;
         let mut sent = Vec::with_capacity(records.len());
         let mut bare = Vec::with_capacity(records.len());
         for Tracked { seq, key, bytes, record, .. } in records {
@@ -314,12 +319,23 @@ impl LaneTask {
         self.shared.metrics.attempt_begins(number > 1);
         let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
+        admitted.learn(&receipt);
         if receipt.is_complete() {
             self.shared.metrics.attempt_ended(self.age_s(&batch));
             return self.all_delivered(&batch, &sent).await;
         }
         self.shared.metrics.attempt_ended(None);
         self.answered(&batch, sent, receipt, number).await
+    }
+
+    /// Waits until an attempt at these records may be made.
+    async fn admitted(&mut self, records: &[Tracked]) -> Step<Admitted> {
+        let bytes = records.iter().map(|record| record.bytes).sum();
+        tokio::select! {
+            biased;
+            () = self.shared.stop.cancelled() => Err(Ended::Stopped),
+            admitted = self.shared.flow.admit(records.len(), bytes) => Ok(admitted),
+        }
     }
 
     async fn all_delivered(&mut self, batch: &Batch, sent: &[Sent]) -> Step {
@@ -355,11 +371,17 @@ impl LaneTask {
 
     /// An attempt brought something: the target answers.
     pub(super) async fn fruitful(&mut self) -> Step {
-        if self.fruitless >= FRUITLESS_MAX {
-            self.held.all_due();
-        }
+        self.try_at_once();
         self.fruitless = 0;
         if self.held.is_empty() { self.failing(None).await } else { Ok(()) }
+    }
+
+    /// What waits because the target was down waits no longer.
+    fn try_at_once(&mut self) {
+        if self.fruitless >= FRUITLESS_MAX {
+            self.held.all_due();
+            self.resting_until = None;
+        }
     }
 
     pub(super) async fn failing(&mut self, class: Option<FailureClass>) -> Step {

@@ -22,6 +22,8 @@ struct HeldKey {
     since: Instant,
     attempts: u32,
     due: Instant,
+    /// Its records go one at a time, so that a failure can be told from that of another.
+    goes_alone: bool,
 }
 
 /// Records to try again.
@@ -79,11 +81,19 @@ impl Held {
             since: now,
             attempts: 0,
             due: now,
+            goes_alone: false,
         });
         held.attempts = held.attempts.saturating_add(1);
         held.due = now + delay;
         for record in records.into_iter().rev() {
             held.records.push_front(record);
+        }
+    }
+
+    /// Lets the records of a key go one at a time from now on, until none of it waits any more.
+    pub(super) fn goes_alone(&mut self, key: Key) {
+        if let Some(held) = self.keys.get_mut(&key) {
+            held.goes_alone = true;
         }
     }
 
@@ -132,10 +142,12 @@ impl Held {
         let due = |held: &HeldKey| (held.due, held.records.front().map(|record| record.seq));
         let first = self.keys.iter().filter(|(_, held)| held.due <= now).min_by_key(|(_, held)| due(held));
         let (&first, held) = first?;
-        let attempts = held.attempts;
+        let (attempts, goes_alone) = (held.attempts, held.goes_alone);
+        let records_max = if goes_alone { 1 } else { limits.records };
         let mut keys = vec![first];
-        if attempts == 1 {
-            let others = self.keys.iter().filter(|(key, held)| held.due <= now && held.attempts == 1 && **key != first);
+        if attempts == 1 && !goes_alone {
+            let together = |held: &HeldKey| held.due <= now && held.attempts == 1 && !held.goes_alone;
+            let others = self.keys.iter().filter(|(key, held)| together(held) && **key != first);
             let mut others: Vec<_> = others.map(|(key, held)| (due(held).1, *key)).collect();
             others.sort_unstable();
             keys.extend(others.into_iter().map(|(_, key)| key));
@@ -143,7 +155,7 @@ impl Held {
         let (mut records, mut bytes) = (Vec::new(), 0);
         for key in keys {
             let Some(held) = self.keys.get_mut(&key) else { continue };
-            while records.len() < limits.records && bytes < limits.bytes {
+            while records.len() < records_max && bytes < limits.bytes {
                 let Some(record) = held.records.pop_front() else { break };
                 bytes += record.bytes;
                 records.push(record);
@@ -160,7 +172,9 @@ impl Held {
     /// Takes records of all keys as they stand in the log.
     fn take_in_order(&mut self, limits: &BatchLimits) -> Option<Again> {
         let (mut records, mut bytes, mut attempts) = (Vec::new(), 0, 0);
-        while records.len() < limits.records && bytes < limits.bytes {
+        let goes_alone = self.keys.values().min_by_key(|held| held.order()).is_some_and(|held| held.goes_alone);
+        let records_max = if goes_alone { 1 } else { limits.records };
+        while records.len() < records_max && bytes < limits.bytes {
             let Some(held) = self.keys.values_mut().min_by_key(|held| held.order()) else { break };
             let Some(record) = held.records.pop_front() else { break };
             attempts = attempts.max(held.attempts);
@@ -220,6 +234,20 @@ mod tests {
         assert_eq!(seqs(held.take_due(&few).unwrap()), [6]);
         held.succeeded(Key::of("a"));
         assert!(!held.blocks());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_under_suspicion_goes_record_by_record() {
+        let mut held = Held::default();
+        held.put_back(Key::of("a"), vec![tracked(3, "a"), tracked(5, "a")], Duration::ZERO);
+        held.put_back(Key::of("b"), vec![tracked(4, "b")], Duration::ZERO);
+        held.goes_alone(Key::of("a"));
+        let mut taken = Vec::new();
+        while let Some(again) = held.take_due(&limits()) {
+            taken.push(again.records.iter().map(|record| record.seq).collect::<Vec<_>>());
+            held.succeeded(again.records[0].key);
+        }
+        assert_eq!(taken, [vec![3], vec![4], vec![5]]);
     }
 
     #[tokio::test(start_paused = true)]

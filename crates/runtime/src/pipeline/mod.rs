@@ -9,6 +9,9 @@
 //! One task reads and filters, one transforms (if there is a script), one per lane delivers, and one keeps the account
 //! ([`run`]): it alone knows what is settled, writes checkpoints, gives room in the window back and ends the others.
 //! Stations tell it what happened through one bounded queue, so a record is always accounted for before it is settled.
+//!
+//! What an attempt must pass before it is made (rate, pace, breaker, room) is [`flow`]; what connectors share in it is
+//! [`traffic`].
 
 mod plan;
 mod run;
@@ -16,6 +19,7 @@ mod progress;
 mod start;
 mod subscribe;
 mod window;
+mod gate;
 mod view;
 mod filter;
 mod key;
@@ -23,11 +27,20 @@ mod transform;
 mod lanes;
 mod backoff;
 mod held;
+mod policy;
+mod breaker;
+mod rate;
+mod pace;
+mod concurrency;
+mod traffic;
+mod flow;
 mod deliver;
 mod answer;
 mod parked;
+mod skipped;
 mod report;
 mod conduct;
+mod watchdog;
 mod tracker;
 mod checkpoint;
 mod preview;
@@ -36,8 +49,10 @@ pub mod doors;
 #[cfg(test)]
 mod testing;
 
+pub use breaker::BreakerState;
 pub use checkpoint::CHECKPOINT_TYPE;
 pub use plan::Plan;
 pub use preview::preview;
 pub use progress::Progress;
 pub use run::{End, PipelineFailure, Run, Surroundings, run};
+pub use traffic::Traffic;

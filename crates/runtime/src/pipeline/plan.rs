@@ -9,6 +9,7 @@ use super::backoff::Backoff;
 use super::filter::Filter;
 use super::key::Keying;
 use super::lanes::BatchLimits;
+use super::policy::Policy;
 use super::transform::Script;
 use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, shared_descriptions};
 
@@ -28,6 +29,7 @@ pub struct Plan {
     pub(super) lanes: usize,
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
+    pub(super) policy: Policy,
     pub(super) target: Arc<dyn Target>,
 }
 
@@ -51,8 +53,9 @@ impl Plan {
         let script = SettingsErrors::gather(&mut errors, Script::new(&shared.transformer));
         let keying = SettingsErrors::gather(&mut errors, Keying::new(&shared));
         let lanes = SettingsErrors::gather(&mut errors, lanes(&shared, &kind));
-        let (Some(target), Some(filter), Some(script), Some(keying), Some(lanes)) =
-            (target, filter, script, keying, lanes)
+        let policy = SettingsErrors::gather(&mut errors, Policy::new(&shared.errors));
+        let (Some(target), Some(filter), Some(script), Some(keying), Some(lanes), Some(policy)) =
+            (target, filter, script, keying, lanes, policy)
         else {
             return Err(SettingsErrors { errors });
         };
@@ -66,6 +69,7 @@ impl Plan {
             lanes,
             limits: BatchLimits::new(&shared.batching, kind.batch_records_default),
             backoff: Backoff::new(&shared.resilience),
+            policy,
             target: Arc::from(target),
             settings: shared,
         })

@@ -3,6 +3,8 @@
 use forebay_connector::FailureClass;
 use forebay_event::{Position, Timestamp};
 
+use super::BreakerState;
+
 /// What a pipeline has done so far; status and metrics are made from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -22,6 +24,12 @@ pub struct Progress {
     pub caught_up: bool,
     /// Since when attempts fail without a success in between, and with what.
     pub failing: Option<(Timestamp, FailureClass)>,
+    /// Since when it is behind and nothing moves, once that has lasted too long.
+    pub stalled: Option<Timestamp>,
+    /// When the oldest event was created that is read and not settled.
+    pub oldest: Option<Timestamp>,
+    /// Whether its target is taken to be down.
+    pub breaker: BreakerState,
 }
 
 impl Progress {

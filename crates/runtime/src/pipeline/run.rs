@@ -9,19 +9,24 @@ use forebay_event::{Clock, Position, StreamName};
 use forebay_store::{EventStore, LogPoint, ReadError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{CheckpointWriter, last_checkpoint};
 use super::conduct::{Conductor, ConductorParts};
 use super::deliver::{Delivery, LaneSite, LaneTask};
 use super::filter::Source;
+use super::flow::Flow;
 use super::key::Key;
 use super::lanes::Router;
 use super::parked::{LotSite, ParkingLot, StreamParkingLot};
 use super::report::REPORTS_MAX;
+use super::skipped::SkipLog;
 use super::start::{Begin, Known, begin};
 use super::subscribe::{Onward, Reader, ReaderParts};
+use super::traffic::Traffic;
 use super::transform::{QUEUED_BATCHES_MAX, Transformer};
+use super::watchdog::Watchdog;
 use super::window::Window;
 use super::{Plan, Progress};
 use crate::metrics::{ConnectorMetrics, Metrics};
@@ -41,6 +46,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where it counts.
     pub metrics: Metrics,
+    /// What it shares with the other connectors of this process.
+    pub traffic: Traffic,
     /// The stream of its checkpoints. Its sibling `parked` holds what is set aside.
     pub checkpoints: StreamName,
 }
@@ -190,8 +197,16 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
     let halt = run.stop.child_token();
     let window = Arc::new(Window::new(plan.lanes, plan.limits.records));
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+    let skips = SkipLog {
+        store: Arc::clone(&surroundings.store),
+        clock: Arc::clone(&surroundings.clock),
+        connector_id: Arc::clone(&plan.connector_id),
+        epoch: run.epoch.0,
+        stream: sibling(&surroundings.checkpoints, "skipped"),
+    };
     let (router, queues) = Router::new(plan.lanes, window.records_max() + 1);
     let mut tasks = JoinSet::new();
+    let flow = Arc::new(flow_of(&plan, &surroundings.traffic));
     let delivery = Arc::new(Delivery {
         connector_id: Arc::clone(&plan.connector_id),
         epoch: run.epoch,
@@ -199,7 +214,9 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         target: Arc::clone(&plan.target),
         limits: plan.limits,
         backoff: plan.backoff.clone(),
-        on: plan.settings.errors,
+        flow: Arc::clone(&flow),
+        policy: plan.policy.clone(),
+        skips,
         parking: Arc::new(parking) as Arc<dyn ParkingLot>,
         metrics: metrics.clone(),
         is_logging: plan.settings.logging.enabled,
@@ -230,6 +247,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         filter: plan.filter,
         keying: plan.keying,
         window: Arc::clone(&window),
+        turns: surroundings.traffic.reading(),
         onward,
         reports,
         stop: halt.clone(),
@@ -237,9 +255,12 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         checkpoint_every: (plan.settings.autocommit.records_threshold as usize).max(CHECKPOINT_EVERY_MIN),
     };
     tasks.spawn(Reader::new(parts, begin.clone()).run());
+    let watchdog = Watchdog::new(plan.settings.watchdog.stalled_after_ms.0, (Instant::now(), surroundings.clock.now()));
     let parts = ConductorParts {
         surroundings,
         autocommit: plan.settings.autocommit,
+        watchdog,
+        flow,
         lanes: plan.lanes,
         single_stream,
         window,
@@ -251,6 +272,12 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         metrics,
     };
     Conductor::new(parts, begin, run).conduct().await
+}
+
+/// The way to the target, shared with all connectors that send to the same place.
+fn flow_of(plan: &Plan, traffic: &Traffic) -> Flow {
+    let name = Flow::endpoint_name(plan.target.endpoint(), &plan.connector_id);
+    Flow::new(traffic.endpoint(&name), &plan.settings, plan.lanes, plan.target.sends_one_by_one())
 }
 
 /// The stream beside the one of the checkpoints.

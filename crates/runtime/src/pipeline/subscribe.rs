@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::filter::{Filter, Source};
+use super::gate::{Gate, Haste};
 use super::key::Keying;
 use super::lanes::{Router, Tracked};
 use super::report::{ReadChunk, Report};
@@ -43,6 +44,8 @@ pub(super) struct ReaderParts {
     pub(super) filter: Filter,
     pub(super) keying: Keying,
     pub(super) window: Arc<Window>,
+    /// Where readers of this process take turns.
+    pub(super) turns: Arc<Gate>,
     pub(super) onward: Onward,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) stop: CancellationToken,
@@ -60,6 +63,8 @@ pub(super) struct Reader {
     settled: SettledRanges,
     next_seq: u64,
     reads_stream: bool,
+    /// History is finished: what comes now has just happened.
+    is_live: bool,
 }
 
 /// Reading ends.
@@ -73,7 +78,15 @@ enum Ended {
 impl Reader {
     pub(super) fn new(parts: ReaderParts, begin: Begin) -> Self {
         let reads_stream = matches!(begin.origin, Origin::Stream(_));
-        Self { parts, origin: begin.origin, seen: begin.mark, settled: begin.settled, next_seq: 0, reads_stream }
+        Self {
+            parts,
+            origin: begin.origin,
+            seen: begin.mark,
+            settled: begin.settled,
+            next_seq: 0,
+            reads_stream,
+            is_live: false,
+        }
     }
 
     /// Reads until it is asked to stop or cannot go on.
@@ -96,6 +109,7 @@ impl Reader {
         loop {
             let error = match self.open().await {
                 Ok(mut subscription) => {
+                    self.is_live = false;
                     if self.parts.reports.send(Report::Reading).await.is_err() {
                         return Ended::Stopped;
                     }
@@ -171,6 +185,7 @@ impl Reader {
                     if let (Some(position), false) = (position, self.reads_stream) {
                         self.examined(position);
                     }
+                    self.is_live = true;
                     self.tell(Report::CaughtUp(self.seen)).await?;
                 }
             }
@@ -196,6 +211,8 @@ impl Reader {
         let mut kept = Vec::with_capacity(count);
         let mut slots = Vec::with_capacity(count);
         let mut bytes = 0;
+        let haste = if self.is_live { Haste::Hurried } else { Haste::Patient };
+        let turn = self.parts.turns.enter(haste).await;
         for event in events {
             let before = self.seen;
             let revision = self.reads_stream.then(|| event.revision());
@@ -207,6 +224,7 @@ impl Reader {
             kept.push(Tracked { seq: self.next_seq, key, bytes: size, record: Record::of(event), doomed: None });
             self.next_seq += 1;
         }
+        drop(turn);
         self.parts.window.take(kept.len(), bytes);
         let chunk = ReadChunk { events: count as u64, skipped: (count - kept.len()) as u64, slots, seen: self.seen };
         self.tell(Report::Read(chunk)).await?;

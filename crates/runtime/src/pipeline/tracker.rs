@@ -135,6 +135,11 @@ impl Tracker {
         self.left.as_ref().filter(|event| event.position() == position)
     }
 
+    /// When the first record in flight was created.
+    pub(super) fn oldest_created(&self) -> Option<forebay_event::Timestamp> {
+        self.entries.front().map(|entry| entry.slot.event.created())
+    }
+
     /// The last place that was seen.
     pub(super) fn seen(&self) -> Option<Mark> {
         self.seen

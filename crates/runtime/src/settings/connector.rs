@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    AutocommitSettings, BatchSettings, ErrorSettings, HeaderSettings, LANES_MAX, LoggingSettings, Ordering,
-    ResilienceSettings, RestartSettings, SubscriptionSettings, TransformerSettings,
+    AdaptiveSettings, AutocommitSettings, BatchSettings, BreakerSettings, ErrorSettings, HeaderSettings, LANES_MAX,
+    LoggingSettings, Ordering, RateLimitSettings, ResilienceSettings, RestartSettings, SubscriptionSettings,
+    TransformerSettings, WatchdogSettings,
 };
 
 /// What every connector can be told, whatever its kind.
@@ -43,6 +44,18 @@ pub struct ConnectorSettings {
     /// What happens after a failure that does not pass.
     #[serde(default)]
     pub errors: ErrorSettings,
+    /// How much may be sent per second.
+    #[serde(default)]
+    pub rate_limit: RateLimitSettings,
+    /// When the target is taken to be down.
+    #[serde(default)]
+    pub breaker: BreakerSettings,
+    /// Whether the load follows what the target can take.
+    #[serde(default)]
+    pub adaptive: AdaptiveSettings,
+    /// When standing still is reported.
+    #[serde(default)]
+    pub watchdog: WatchdogSettings,
     /// When the position is stored.
     #[serde(default)]
     pub autocommit: AutocommitSettings,

@@ -5,9 +5,11 @@ mod subscription;
 mod order;
 mod transformer;
 mod resilience;
+mod flow;
 mod operation;
 
 pub use connector::{ConnectorSettings, shared_descriptions};
+pub use flow::{AdaptiveSettings, BreakerSettings, RateLimitSettings, TargetRateSettings, WatchdogSettings};
 pub use operation::{
     AutocommitSettings, ErrorSettings, HeaderSettings, LoggingSettings, OnFailure, RestartPolicy, RestartSettings,
 };

@@ -27,7 +27,7 @@ impl Default for AutocommitSettings {
 }
 
 /// What happens after a failure that does not pass.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorSettings {
     /// When the target refuses a record for good, or retries are exhausted. `stop`: the connector fails and tries this
@@ -36,6 +36,12 @@ pub struct ErrorSettings {
     pub on_reject: OnFailure,
     /// The same when the transform fails on a record.
     pub on_script_error: OnFailure,
+    /// What happens after failures of one class, whatever else would: rows such as `status:409=skip,status:4xx=park`. A
+    /// class is `connect`, `timeout`, `unauthorised` (401, 403 and 407), `malformed`, `too-large` (413), `script`,
+    /// `local`, `broken`, a status such as `status:409`, or a range of them such as `status:4xx`; the most specific row
+    /// holds. `retry`: it is tried again. `park`: the record and its key are set aside. `skip`: the record is left out,
+    /// and an event in the connector's `skipped` stream tells of it. `stop`: the connector fails.
+    pub policy: Vec<String>,
 }
 
 /// What happens to a connector whose record cannot be delivered.

@@ -7,7 +7,7 @@ use forebay_connector::settings::SettingsMap;
 use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, Traffic, run};
 use forebay_store::{EventStore, LogPoint};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -41,11 +41,25 @@ pub(crate) fn start_with(
     start_from: Option<LogPoint>,
     epoch: Epoch,
 ) -> Running {
-    let plan = Plan::build(id, &settings(pairs), &catalog()).unwrap();
+    let order = Order { start_from, epoch, traffic: Traffic::default() };
+    start_in(Plan::build(id, &settings(pairs), &catalog()).unwrap(), store, order)
+}
+
+/// How a connector is started.
+pub(crate) struct Order {
+    pub(crate) start_from: Option<LogPoint>,
+    pub(crate) epoch: Epoch,
+    pub(crate) traffic: Traffic,
+}
+
+pub(crate) fn start_in(plan: Plan, store: &Arc<MemoryStore>, order: Order) -> Running {
+    let id = plan.connector_id().to_owned();
+    let Order { start_from, epoch, traffic } = order;
     let surroundings = Surroundings {
         store: Arc::clone(store) as Arc<dyn EventStore>,
         clock: Arc::new(SystemClock::new()),
         metrics: Metrics::default(),
+        traffic,
         checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
     };
     let (stop, fenced) = (CancellationToken::new(), CancellationToken::new());

@@ -6,6 +6,9 @@ mod memory_store;
 mod scripted_sink;
 mod harness;
 
-pub(crate) use harness::{failure, settings, start, start_with};
+#[allow(unused_imports, reason = "each test file needs its part")]
+pub(crate) use harness::{Order, failure, settings, start, start_in, start_with};
+#[allow(unused_imports, reason = "each test file needs its part")]
 pub(crate) use memory_store::MemoryStore;
+#[allow(unused_imports, reason = "each test file needs its part")]
 pub(crate) use scripted_sink::{Answer, SinkScript, catalog};

@@ -66,6 +66,14 @@ impl Target for HttpTarget {
         let requests = u32::try_from(records).unwrap_or(u32::MAX).saturating_add(1);
         self.plan.request_limit.saturating_mul(requests)
     }
+
+    fn endpoint(&self) -> Option<String> {
+        Some(self.plan.client.origin().to_string())
+    }
+
+    fn sends_one_by_one(&self) -> bool {
+        self.plan.shape.mode == Mode::Event
+    }
 }
 
 /// What the lanes of one connector share.

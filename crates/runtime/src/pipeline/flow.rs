@@ -1,0 +1,229 @@
+//! Owns the way of an attempt to its target: rate, pace, breaker and room before it, and what is learned after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_connector::{FailureClass, Next, Outcome, Receipt};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::breaker::{BreakerLimits, Change};
+use super::gate::{Haste, Inside};
+use super::lanes::BatchLimits;
+use super::rate::{RateGuard, RateLimits};
+use super::traffic::{Endpoint, EndpointView, Seat};
+use crate::settings::ConnectorSettings;
+
+/// Shown for targets that nobody else can mean.
+const PRIVATE: &str = "connector";
+
+/// How one connector sends to its target.
+pub(super) struct Flow {
+    endpoint: Arc<Endpoint>,
+    rate: Option<Mutex<RateGuard>>,
+    habits: Habits,
+    _seat: Seat,
+}
+
+/// What a connector has decided about how it sends.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    breaker: Option<BreakerLimits>,
+    adapts: bool,
+    one_by_one: bool,
+}
+
+/// An attempt that may be made now.
+pub(super) struct Admitted {
+    endpoint: Arc<Endpoint>,
+    habits: Habits,
+    begun: Instant,
+    in_flight: usize,
+    /// It decides whether the target is back; false once that is told.
+    is_probe: bool,
+    _inside: Option<Inside>,
+}
+
+impl Flow {
+    /// The name of the place a connector sends to.
+    pub(super) fn endpoint_name(endpoint: Option<String>, connector_id: &str) -> String {
+        endpoint.unwrap_or_else(|| format!("{PRIVATE}:{connector_id}"))
+    }
+
+    pub(super) fn new(endpoint: Arc<Endpoint>, settings: &ConnectorSettings, lanes: usize, one_by_one: bool) -> Self {
+        let breaker = settings.breaker;
+        let limits = BreakerLimits { failures: breaker.failures.max(1), delay: breaker.delay_ms.0 };
+        let adapts = settings.adaptive.enabled;
+        let rate = RateLimits::of_connector(&settings.rate_limit);
+        let wish = RateLimits::of_target(&settings.rate_limit);
+        Self {
+            rate: (!rate.is_none()).then(|| Mutex::new(RateGuard::new(rate, Instant::now()))),
+            habits: Habits { breaker: breaker.enabled.then_some(limits), adapts, one_by_one },
+            _seat: endpoint.join(if adapts { lanes } else { 0 }, wish),
+            endpoint,
+        }
+    }
+
+    /// The bounds of the next batch: smaller when a full one would go beyond a burst.
+    pub(super) fn batch_limits(&self, limits: BatchLimits) -> BatchLimits {
+        let mine = self.rate.as_ref().map(|rate| rate.lock().limits().batch_max());
+        let Habits { adapts, one_by_one, .. } = self.habits;
+        let (shared, burst) = self.endpoint.with(|state, _| {
+            let burst = if adapts && one_by_one { state.pace.burst() } else { None };
+            (state.rate.as_ref().map(|rate| rate.limits().batch_max()), burst)
+        });
+        let (mut records, mut bytes) = (burst.unwrap_or(usize::MAX), usize::MAX);
+        for (most_records, most_bytes) in mine.into_iter().chain(shared) {
+            (records, bytes) = (records.min(most_records), bytes.min(most_bytes));
+        }
+        BatchLimits { records: limits.records.min(records).max(1), bytes: limits.bytes.min(bytes).max(1), ..limits }
+    }
+
+    /// Waits until an attempt at so many records of so many bytes may be made. Waiting may be broken off.
+    pub(super) async fn admit(&self, records: usize, bytes: usize) -> Admitted {
+        let wait = self.draw(records, bytes);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let is_probe = self.habits.breaker.is_some() && self.endpoint.pass().await;
+        let mut admitted = Admitted {
+            endpoint: Arc::clone(&self.endpoint),
+            habits: self.habits,
+            begun: Instant::now(),
+            in_flight: 0,
+            is_probe,
+            _inside: None,
+        };
+        if self.habits.adapts {
+            admitted._inside = Some(self.endpoint.gate.enter(Haste::Patient).await);
+            admitted.in_flight = self.endpoint.gate.inside();
+            admitted.begun = Instant::now();
+        }
+        admitted
+    }
+
+    /// Draws from everything that is limited per second; answers the longest wait.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^53")]
+    fn draw(&self, records: usize, bytes: usize) -> Duration {
+        let mine = self.rate.as_ref().map(|rate| rate.lock().draw(records, bytes, Instant::now()));
+        let Habits { adapts, one_by_one, .. } = self.habits;
+        let theirs = self.endpoint.with(|state, now| {
+            let shared = state.rate.as_mut().map(|rate| rate.draw(records, bytes, now));
+            let requests = if one_by_one { records as f64 } else { 1.0 };
+            shared.max(adapts.then(|| state.pace.draw(requests, now)))
+        });
+        mine.max(theirs).unwrap_or_default()
+    }
+
+    /// Follows how often the target came back.
+    pub(super) fn recoveries(&self) -> watch::Receiver<u64> {
+        self.endpoint.recoveries()
+    }
+
+    /// What the target looks like now.
+    pub(super) fn view(&self) -> EndpointView {
+        self.endpoint.view()
+    }
+}
+
+/// What an attempt says about its target.
+#[derive(Debug, Default)]
+struct Findings {
+    delivered: usize,
+    /// Something was answered, whether it was liked or not.
+    answered: bool,
+    /// No connection, no answer, or 5xx.
+    down: bool,
+    timed_out: bool,
+    /// Refused for load.
+    too_much: bool,
+}
+
+impl Findings {
+    fn of(receipt: &Receipt) -> Self {
+        let mut findings = Self::default();
+        for outcome in receipt.outcomes() {
+            let failure = match outcome {
+                Outcome::Delivered => {
+                    findings.delivered += 1;
+                    continue;
+                }
+                Outcome::Unanswered => continue,
+                Outcome::Failed(failure) => failure,
+            };
+            match failure.class {
+                FailureClass::Connect => findings.down = true,
+                FailureClass::Timeout => (findings.down, findings.timed_out) = (true, true),
+                FailureClass::Status(status) => {
+                    findings.too_much |= matches!(status, 429 | 503);
+                    let is_down = status >= 500 && failure.next != Next::Reject;
+                    findings.down |= is_down;
+                    findings.answered |= !is_down;
+                }
+                FailureClass::Unauthorised | FailureClass::Busy | FailureClass::Fenced => findings.answered = true,
+                FailureClass::TooLarge
+                | FailureClass::Malformed
+                | FailureClass::Script
+                | FailureClass::Local
+                | FailureClass::Broken => {}
+            }
+        }
+        findings.answered |= findings.delivered > 0;
+        findings
+    }
+}
+
+impl Admitted {
+    /// Learns from what came of the attempt.
+    pub(super) fn learn(mut self, receipt: &Receipt) {
+        let findings = Findings::of(receipt);
+        if self.habits.adapts {
+            self.adapt(&findings);
+        }
+        let Some(limits) = self.habits.breaker else { return };
+        if !findings.answered && !findings.down {
+            // Nothing was learned; a probe is given up when this is dropped.
+            return;
+        }
+        let down = (!findings.answered).then_some(limits);
+        let change = self.endpoint.tell_breaker(self.is_probe, down);
+        self.is_probe = false;
+        let target = self.endpoint.name();
+        match change {
+            Change::None => {}
+            Change::Opened => tracing::warn!(target_name = target, "the target is taken to be down, nobody tries it"),
+            Change::Closed => tracing::info!(target_name = target, "the target answers again"),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^53")]
+    fn adapt(&self, findings: &Findings) {
+        let failed = usize::from(findings.too_much || findings.down || findings.delivered == 0);
+        let requests = if self.habits.one_by_one { (findings.delivered + failed).max(1) } else { 1 };
+        let taken = if self.habits.one_by_one { findings.delivered } else { usize::from(findings.delivered > 0) };
+        let latency = self.begun.elapsed() / u32::try_from(requests).unwrap_or(u32::MAX);
+        let (in_flight, comparable) = (self.in_flight, self.habits.one_by_one);
+        self.endpoint.with(|state, now| {
+            if taken > 0 {
+                state.pace.taken(taken as f64, now);
+            }
+            if findings.too_much && state.pace.refused(now) {
+                tracing::debug!(pace = state.pace.per_second(), "the target takes no more, the pace is lowered");
+            }
+            if findings.timed_out {
+                state.concurrency.timed_out(in_flight, now);
+            } else if findings.answered {
+                state.concurrency.answered(latency, in_flight, comparable, now);
+            }
+        });
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.endpoint.abandon_probe();
+        }
+    }
+}
