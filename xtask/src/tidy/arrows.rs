@@ -88,6 +88,7 @@ const ARROWS: &[Arrow] = &[
         ],
         uses_in_tests: &["forebay-server"],
     },
+    Arrow { package: "forebay-fuzz", uses: &["forebay-proof"], uses_in_tests: &[] },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow {
