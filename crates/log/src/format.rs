@@ -28,8 +28,8 @@ use uuid::Uuid;
 use crate::options::BLOCK_RAW_TARGET;
 
 const BLOCK_VERSION: u8 = 1;
-const BLOCK_HEADER: usize = 14;
-const CHECKED_HEADER: usize = 10;
+pub(crate) const BLOCK_HEADER: usize = 14;
+pub(crate) const CHECKED_HEADER: usize = 10;
 const EVENT_HEADER: usize = 56;
 const FLAG_JSON: u32 = 1;
 const CODEC_NONE: u8 = 0;
@@ -325,21 +325,11 @@ pub(crate) fn damaged(first: u64, reason: String) -> ReadError {
     ReadError::Damaged { place: format!("blocks/{first}"), reason }
 }
 
-fn checksum(header: &[u8], first: u64, payload: &[u8]) -> u32 {
+/// The checksum of a block: its header, its place and its payload.
+pub(crate) fn checksum(header: &[u8], first: u64, payload: &[u8]) -> u32 {
     let crc = crc32c::crc32c(header);
     let crc = crc32c::crc32c_append(crc, &first.to_be_bytes());
     crc32c::crc32c_append(crc, payload)
-}
-
-/// The same bytes with the checksum that their header, place and payload have; shorter ones are left as they are.
-#[cfg(feature = "testing")]
-pub(crate) fn seal(first: u64, stored: &[u8]) -> Vec<u8> {
-    let mut sealed = stored.to_vec();
-    if let (Some(header), Some(payload)) = (stored.get(..CHECKED_HEADER), stored.get(BLOCK_HEADER..)) {
-        let crc = checksum(header, first, payload);
-        sealed.splice(CHECKED_HEADER..BLOCK_HEADER, crc.to_le_bytes());
-    }
-    sealed
 }
 
 fn len_u32(len: usize) -> u32 {

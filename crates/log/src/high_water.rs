@@ -70,18 +70,11 @@ impl HighWater {
 }
 
 /// What the two slots say; none where a slot is not valid.
-fn slots(content: &[u8]) -> [Option<u64>; 2] {
+pub(crate) fn slots(content: &[u8]) -> [Option<u64>; 2] {
     SLOT_OFFSETS.map(|offset| {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         content.get(start..).and_then(|rest| rest.first_chunk()).and_then(read_slot)
     })
-}
-
-/// What the file says: the higher valid slot.
-#[cfg(feature = "testing")]
-pub(crate) fn newest(content: &[u8]) -> Option<u64> {
-    let [first, second] = slots(content);
-    first.max(second)
 }
 
 fn slot(position: u64) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Replays the corpus of every fuzz target, and strings made of its pieces, as ordinary tests.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

@@ -94,6 +94,7 @@ const ARROWS: &[Arrow] = &[
         uses: &["forebay-event", "forebay-store", "forebay-connector", "forebay-runtime"],
         uses_in_tests: &[],
     },
+    Arrow { package: "forebay-fuzz", uses: &["forebay-proof"], uses_in_tests: &[] },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow { package: "forebay-protos", uses: &[], uses_in_tests: &[] },

@@ -12,14 +12,14 @@ use super::request::{batch_request, event_request};
 use super::settings::Mode;
 use super::sink::Plan;
 
+/// A request, or why there is none.
+pub type MaybeRequest = Result<Request<Full<Bytes>>, Failure>;
+
 /// The requests that an `http-sink` with these settings sends for records, which are at least one.
 ///
 /// # Panics
 /// When there are no records.
-pub fn http_requests(
-    settings: &SettingsMap,
-    records: Vec<Record>,
-) -> Result<Vec<Result<Request<Full<Bytes>>, Failure>>, SettingsErrors> {
+pub fn http_requests(settings: &SettingsMap, records: Vec<Record>) -> Result<Vec<MaybeRequest>, SettingsErrors> {
     let shape = Plan::new(decode(settings)?, &sample_context())?.shape;
     let batch = batch_of(records);
     if shape.mode == Mode::Event {
