@@ -27,7 +27,9 @@ pub(crate) fn run(events: &str) -> Result<()> {
 }
 
 async fn soak(events: u64) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    // Beside the program and not among temporary files, which may lie in memory, where a sync costs nothing.
+    let program = std::env::current_exe()?;
+    let folder = tempfile::tempdir_in(program.parent().context("the program lies in a folder")?)?;
     let (log, _) = EmbeddedLog::open(options(folder.path()))?;
     let log = Arc::new(log);
     let (report, mut reports) = mpsc::channel(1024);

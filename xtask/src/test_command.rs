@@ -15,11 +15,15 @@ struct Need {
 
 /// Everything the tests take from the machine beyond the toolchain and a C compiler. A test that needs a program not
 /// in this table must bring it, or say aloud that it skips.
-const NEEDS: &[Need] = &[Need {
-    program: "curl",
-    debian_package: "curl",
-    reason: "the commands of the guides, run as a reader would type them",
-}];
+const NEEDS: &[Need] = &[
+    Need {
+        program: "curl",
+        debian_package: "curl",
+        reason: "the commands of the guides, run as a reader would type them",
+    },
+    // The server's own programs are not on the path, but its package brings this one along.
+    Need { program: "pg_ctlcluster", debian_package: "postgresql", reason: "the PostgreSQL sink against a server" },
+];
 
 /// Runs the conversations with official clients and the doc tests, then all others; further arguments go to the runner.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {

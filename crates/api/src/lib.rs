@@ -20,6 +20,8 @@ mod connectors;
 mod operations;
 mod openapi;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use connectors::{FileFormat, ParseError, parse_connector_file};
 pub use limits::AppendLimits;

@@ -1,8 +1,11 @@
 //! Owns what pages of other sites may do: read and write streams as the protocol has it, but not manage connectors.
 
+use std::net::IpAddr;
+
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::uri::Authority;
 use http::{HeaderName, Method, header};
 use tower_http::cors::{Any, CorsLayer};
 
@@ -63,9 +66,46 @@ pub(crate) async fn same_site_only(request: Request, next: Next) -> Response {
     }
 }
 
+/// Refuses requests that name another host than this machine.
+///
+/// A page can have its own name lead to the loopback address, and is then of the same site as the server. It cannot
+/// choose the host that the browser names: so a server that serves this machine alone is asked for by an address or by
+/// `localhost`, whatever comes from elsewhere.
+pub(crate) async fn this_machine_only(request: Request, next: Next) -> Response {
+    let host = host(&request);
+    if is_this_machine(host) {
+        return next.run(request).await;
+    }
+    Refusal::foreign_host(host).into_response()
+}
+
+/// Whether a host, with or without a port, is an address or a name of this machine that no name server can give away.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return host.is_empty() };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.ends_with(".localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
 fn host(request: &Request) -> &str {
     match request.uri().authority() {
         Some(authority) => authority.as_str(),
         None => header_text(request.headers(), header::HOST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_addresses_and_one_name() {
+        for host in ["localhost", "LocalHost:2113", "a.localhost", "127.0.0.1:2113", "[::1]:2113", "10.0.0.1", ""] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["evil.test", "evil.test:2113", "localhost.evil.test", "127.0.0.1.evil.test", "a b", "notlocalhost"]
+        {
+            assert!(!is_this_machine(host), "{host}");
+        }
     }
 }

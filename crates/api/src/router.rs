@@ -34,6 +34,8 @@ pub struct Api {
     pub clock: Arc<dyn Clock>,
     /// What is told about this node.
     pub node: NodeFacts,
+    /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
+    pub is_local: bool,
     /// What one append may hold, as the store has it.
     pub limits: AppendLimits,
     /// Ends subscriptions and makes the node not ready.
@@ -53,12 +55,15 @@ pub struct NodeFacts {
 
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
+    let is_local = api.is_local;
     let streams_api = StreamsApi::new(api.store.clone(), api.stopping.clone());
     let grpc = grpc::routes(&api, streams_api.clone());
     let streams = streams_router(streams_api);
     let connectors = mount(connectors::ROUTES, api.connectors.clone())
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
+    let connectors =
+        if is_local { connectors.layer(middleware::from_fn(origin::this_machine_only)) } else { connectors };
     let operations = mount(operations::ROUTES, OperationsApi::new(api))
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());

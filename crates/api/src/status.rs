@@ -102,6 +102,12 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
     }
 
+    /// A request that names another host than this machine, to a server that serves this machine alone.
+    pub(crate) fn foreign_host(host: &str) -> Self {
+        let message = format!("this server serves its own machine alone and may not be managed as {host:?}");
+        Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
+    }
+
     /// A bound on what is done at the same time is reached.
     pub(crate) fn too_many(what: &str, limit: usize) -> Self {
         let message = format!("there are {limit} {what} already, the most this server takes");

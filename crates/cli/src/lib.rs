@@ -23,6 +23,8 @@ mod preview;
 mod streams;
 mod quickstart;
 #[cfg(test)]
+mod client_tests;
+#[cfg(test)]
 mod testing;
 
 pub use apply::ApplyArgs;

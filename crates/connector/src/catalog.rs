@@ -42,6 +42,14 @@ pub trait Target: Send + Sync {
     /// How long one attempt at a batch of so many records may take before it is cut off. A sink that makes one request
     /// per record multiplies its request's limit.
     fn attempt_limit(&self, records: usize) -> Duration;
+
+    /// Whether the target keeps one position per lane together with the data, which [`Sink::standing`] answers.
+    ///
+    /// Such a lane must be delivered strictly in log order: no record may pass one that waits for another attempt, as
+    /// after a crash everything at or before the position counts as delivered.
+    fn keeps_position(&self) -> bool {
+        false
+    }
 }
 
 /// Builds what a connector of this kind needs from its settings; sends nothing.

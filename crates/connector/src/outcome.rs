@@ -37,6 +37,10 @@ pub enum FailureClass {
     Script,
     /// Local trouble: disk, file, operating system.
     Local,
+    /// The target is there and cannot take the record now: overloaded, full, starting, in conflict with another writer.
+    Busy,
+    /// A newer owner of the connector has written to the target: this one may write nothing more.
+    Fenced,
     /// The sink broke its contract or crashed.
     Broken,
 }
@@ -53,6 +57,8 @@ impl FailureClass {
             Self::TooLarge => "too-large",
             Self::Script => "script",
             Self::Local => "local",
+            Self::Busy => "busy",
+            Self::Fenced => "fenced",
             Self::Broken => "broken",
         }
     }

@@ -31,8 +31,8 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { directory: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let existed = match fs::read_to_string(path.join("FORMAT")) {
-            Ok(text) => check_format(path, &text).map(|()| true)?,
+        let existed = match fs::read(path.join("FORMAT")) {
+            Ok(stored) => check_format(path, &String::from_utf8_lossy(&stored)).map(|()| true)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(failed(error)),
         };

@@ -35,6 +35,8 @@ pub(crate) enum FaultPoint {
     Write,
     /// After everything was written, instead of the sync.
     Sync,
+    /// After the sync, instead of writing the high-water position.
+    HighWater,
 }
 
 /// A test's way to make commits fail; the product has none.
@@ -56,15 +58,46 @@ pub(crate) struct Change {
     pub(crate) blocks: Vec<(u64, Vec<u8>)>,
     /// Blocks that are no more.
     pub(crate) removed_blocks: Vec<u64>,
-    /// New index entries: key and position.
-    pub(crate) index: Vec<(Vec<u8>, u64)>,
+    /// New index entries.
+    pub(crate) index: NewEntries,
     /// How far small blocks were packed.
     pub(crate) repacked: Option<u64>,
+}
+
+/// Index entries to be written; their keys lie in one buffer.
+#[derive(Default)]
+pub(crate) struct NewEntries {
+    keys: Vec<u8>,
+    /// Where each key ends, and the position it is to name.
+    ends: Vec<(usize, u64)>,
+}
+
+impl NewEntries {
+    /// Adds the entry of one event.
+    pub(crate) fn add(&mut self, stream: &str, placed: Placed) {
+        push_index_key(&mut self.keys, stream, placed.revision);
+        self.ends.push((self.keys.len(), placed.position));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        let mut start = 0;
+        self.ends.iter().map(move |(end, position)| {
+            let key = self.keys.get(start..*end).unwrap_or_default();
+            start = *end;
+            (key, *position)
+        })
+    }
 }
 
 /// A commit failed; what of it reached the disk is unknown.
 #[derive(Debug)]
 pub(crate) struct CommitError(String);
+
+impl From<io::Error> for CommitError {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +148,7 @@ impl Engine {
     pub(crate) fn commit(&self, change: Change) -> Result<(), CommitError> {
         self.fault(FaultPoint::Write)?;
         let sync = if self.fault(FaultPoint::Sync).is_ok() { self.sync } else { PersistMode::Buffer };
-        let size = change.blocks.len() + change.removed_blocks.len() + change.index.len() + 1;
+        let size = change.blocks.len() + change.removed_blocks.len() + change.index.ends.len() + 1;
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), size).durability(Some(sync));
         for (first, stored) in change.blocks {
             batch.insert(&self.blocks, first.to_be_bytes(), stored);
@@ -123,18 +156,19 @@ impl Engine {
         for first in change.removed_blocks {
             batch.remove(&self.blocks, first.to_be_bytes());
         }
-        for (key, position) in change.index {
+        for (key, position) in change.index.iter() {
             batch.insert(&self.index, key, position.to_be_bytes());
         }
         if let Some(position) = change.repacked {
             batch.insert(&self.meta, REPACKED, position.to_be_bytes());
         }
         batch.commit().map_err(|error| CommitError(error.to_string()))?;
-        if sync == self.sync { Ok(()) } else { self.fault(FaultPoint::Sync) }
+        if sync == self.sync { Ok(()) } else { Ok(self.fault(FaultPoint::Sync)?) }
     }
 
-    fn fault(&self, point: FaultPoint) -> Result<(), CommitError> {
-        self.faults.as_ref().map_or(Ok(()), |faults| faults(point)).map_err(|error| CommitError(error.to_string()))
+    /// Fails where a test says so.
+    pub(crate) fn fault(&self, point: FaultPoint) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults(point))
     }
 
     /// The block with the highest positions; none when the log is empty.
@@ -269,17 +303,26 @@ impl IndexEntry {
 
 /// The index key of an event.
 pub(crate) fn index_key(stream: &str, revision: u64) -> Vec<u8> {
-    let mut key = stream_prefix(stream);
+    let mut key = Vec::with_capacity(stream.len() + 10);
+    push_index_key(&mut key, stream, revision);
+    key
+}
+
+fn push_index_key(key: &mut Vec<u8>, stream: &str, revision: u64) {
+    push_stream_prefix(key, stream);
     key.extend_from_slice(&revision.to_be_bytes());
+}
+
+fn stream_prefix(stream: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(stream.len() + 2);
+    push_stream_prefix(&mut key, stream);
     key
 }
 
 /// The length goes first, so that no stream's name is the beginning of another's key.
-fn stream_prefix(stream: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(stream.len() + 10);
+fn push_stream_prefix(key: &mut Vec<u8>, stream: &str) {
     key.extend_from_slice(&u16::try_from(stream.len()).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(stream.as_bytes());
-    key
 }
 
 fn decode_block(guard: Guard) -> Result<Block, ReadError> {
@@ -316,7 +359,14 @@ fn number(bytes: &[u8]) -> Option<u64> {
 pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
     use fjall::LsmError;
     let reason = error.to_string();
+    let is_short = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+    };
     match error {
+        // Files of the engine end where they were closed, so one that is shorter was changed.
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) if is_short(&error) => {
+            ReadError::Damaged { place: "engine".to_owned(), reason }
+        }
         fjall::Error::Storage(
             LsmError::ChecksumMismatch { .. }
             | LsmError::InvalidTag(_)
@@ -325,6 +375,7 @@ pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
             | LsmError::Unrecoverable
             | LsmError::Decompress(_),
         )
+        | fjall::Error::InvalidVersion(_)
         | fjall::Error::JournalRecovery(_) => ReadError::Damaged { place: "engine".to_owned(), reason },
         _ => ReadError::Unavailable { reason },
     }

@@ -22,6 +22,7 @@
 use bytes::Bytes;
 use forebay_event::{ContentType, EventParts, Position, ProposedEvent, RecordedEvent, Revision, Timestamp};
 use forebay_store::ReadError;
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use uuid::Uuid;
 
 use crate::options::BLOCK_RAW_TARGET;
@@ -33,8 +34,12 @@ const EVENT_HEADER: usize = 56;
 const FLAG_JSON: u32 = 1;
 const CODEC_NONE: u8 = 0;
 const CODEC_LZ4: u8 = 1;
+/// A byte of LZ4 stands for at most so many; a length beyond that is not believed, and no room is made for it.
+const LZ4_GROWTH_MAX: usize = 256;
 /// Blocks below this gain nothing from compression.
 const COMPRESS_MIN: usize = 256;
+/// Room for a compressed block that is kept for the next one, in bytes; one large event may need more.
+const PACKED_KEPT_MAX: usize = 64 << 10;
 
 /// A block of events in memory, decompressed and checked.
 #[derive(Clone, Debug)]
@@ -108,22 +113,36 @@ impl Block {
     }
 
     /// Packs it for storing.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let packed = (self.raw.len() >= COMPRESS_MIN).then(|| lz4_flex::block::compress(&self.raw));
-        let (codec, payload) = match packed.as_deref() {
-            Some(packed) if packed.len() < self.raw.len() => (CODEC_LZ4, packed),
-            _ => (CODEC_NONE, &self.raw[..]),
-        };
-        let mut header = Vec::with_capacity(BLOCK_HEADER);
-        header.extend_from_slice(&[BLOCK_VERSION, codec]);
-        header.extend_from_slice(&len_u32(self.raw.len()).to_le_bytes());
-        header.extend_from_slice(&self.count.to_le_bytes());
-        let crc = checksum(&header, self.first, payload);
+    pub(crate) fn encode(&self, packer: &mut Packer) -> Vec<u8> {
+        let packed = (self.raw.len() >= COMPRESS_MIN).then(|| packer.pack(&self.raw)).flatten();
+        let (codec, payload) = packed.map_or((CODEC_NONE, &self.raw[..]), |packed| (CODEC_LZ4, packed));
         let mut stored = Vec::with_capacity(BLOCK_HEADER + payload.len());
-        stored.extend_from_slice(&header);
+        stored.extend_from_slice(&[BLOCK_VERSION, codec]);
+        stored.extend_from_slice(&len_u32(self.raw.len()).to_le_bytes());
+        stored.extend_from_slice(&self.count.to_le_bytes());
+        let crc = checksum(&stored, self.first, payload);
         stored.extend_from_slice(&crc.to_le_bytes());
         stored.extend_from_slice(payload);
         stored
+    }
+}
+
+/// What compression needs besides the bytes; kept from block to block, because making it costs as much as using it.
+#[derive(Default)]
+pub(crate) struct Packer {
+    table: CompressTable,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// The compressed bytes; none when that would not make them fewer.
+    fn pack(&mut self, raw: &[u8]) -> Option<&[u8]> {
+        let room = get_maximum_output_size(raw.len());
+        if self.packed.len() < room || self.packed.len() > PACKED_KEPT_MAX.max(room) {
+            self.packed = vec![0; room];
+        }
+        let len = compress_into_with_table(raw, &mut self.packed, &mut self.table).ok()?;
+        self.packed.get(..len).filter(|packed| packed.len() < raw.len())
     }
 }
 
@@ -154,7 +173,15 @@ impl Header {
         if count == 0 {
             return Err(damaged(first, "it holds no event".to_owned()));
         }
-        Ok(Self { codec: header[1], raw_len: u32_at(header, 2) as usize, count })
+        if first.checked_add(u64::from(count)).is_none() {
+            return Err(damaged(first, format!("no log has room for {count} events there")));
+        }
+        let raw_len = u32_at(header, 2) as usize;
+        let raw_len_max = stored.len().saturating_mul(LZ4_GROWTH_MAX);
+        if raw_len > raw_len_max {
+            return Err(damaged(first, format!("it cannot unpack to {raw_len} bytes, at most to {raw_len_max}")));
+        }
+        Ok(Self { codec: header[1], raw_len, count })
     }
 
     /// Its size before compression, in bytes.
@@ -304,6 +331,17 @@ fn checksum(header: &[u8], first: u64, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, payload)
 }
 
+/// The same bytes with the checksum that their header, place and payload have; shorter ones are left as they are.
+#[cfg(feature = "testing")]
+pub(crate) fn seal(first: u64, stored: &[u8]) -> Vec<u8> {
+    let mut sealed = stored.to_vec();
+    if let (Some(header), Some(payload)) = (stored.get(..CHECKED_HEADER), stored.get(BLOCK_HEADER..)) {
+        let crc = checksum(header, first, payload);
+        sealed.splice(CHECKED_HEADER..BLOCK_HEADER, crc.to_le_bytes());
+    }
+    sealed
+}
+
 fn len_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
@@ -335,7 +373,7 @@ mod tests {
     #[test]
     fn a_block_survives_storing() {
         for count in [1, 40] {
-            let block = Block::decode(7, &sample(count).encode()).unwrap();
+            let block = Block::decode(7, &sample(count).encode(&mut Packer::default())).unwrap();
             assert_eq!((block.first(), block.last(), block.count), (7, 6 + u64::from(count), count));
             let events: Vec<_> = block.events_from(7).map(Result::unwrap).collect();
             assert_eq!(events.len(), count as usize);
@@ -346,16 +384,31 @@ mod tests {
 
     #[test]
     fn stored_bytes_are_those_of_version_1() {
-        let stored = sample(1).encode();
+        let stored = sample(1).encode(&mut Packer::default());
         assert_eq!(stored[..10], [1, 0, 169, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(stored.len(), 14 + 56 + 7 + 6 + 100);
         assert_eq!(stored[14..18], [169, 0, 0, 0]);
         assert_eq!(&stored[14 + 56..14 + 56 + 13], b"order-1Placed");
     }
 
+    /// Found by fuzzing: a checksum that is right does not make numbers possible.
+    #[test]
+    fn impossible_numbers_are_refused_under_a_right_checksum() {
+        let resealed = |first: u64, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut stored = sample(3).encode();
+            change(&mut stored);
+            let crc = checksum(&stored[..CHECKED_HEADER], first, &stored[BLOCK_HEADER..]);
+            stored[CHECKED_HEADER..BLOCK_HEADER].copy_from_slice(&crc.to_le_bytes());
+            Block::decode(first, &stored).map(|block| block.last()).map_err(|error| error.to_string())
+        };
+        assert_eq!(resealed(7, &|_| {}), Ok(9));
+        assert!(resealed(u64::MAX, &|_| {}).unwrap_err().contains("no log has room for 3 events"));
+        assert!(resealed(7, &|stored| stored[5] = 0xff).unwrap_err().contains("cannot unpack to"));
+    }
+
     #[test]
     fn any_flipped_bit_is_noticed() {
-        let stored = sample(3).encode();
+        let stored = sample(3).encode(&mut Packer::default());
         for at in 0..stored.len() {
             let mut changed = stored.clone();
             changed[at] ^= 4;

@@ -43,11 +43,7 @@ impl HighWater {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let slots = SLOT_OFFSETS.map(|offset| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            content.get(start..).and_then(|rest| rest.first_chunk()).and_then(read_slot)
-        });
-        let [first, second] = slots;
+        let [first, second] = slots(&content);
         let turn = first > second;
         Ok(first.max(second).map(|position| Self { file, position, turn }))
     }
@@ -71,6 +67,21 @@ impl HighWater {
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+/// What the two slots say; none where a slot is not valid.
+fn slots(content: &[u8]) -> [Option<u64>; 2] {
+    SLOT_OFFSETS.map(|offset| {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        content.get(start..).and_then(|rest| rest.first_chunk()).and_then(read_slot)
+    })
+}
+
+/// What the file says: the higher valid slot.
+#[cfg(feature = "testing")]
+pub(crate) fn newest(content: &[u8]) -> Option<u64> {
+    let [first, second] = slots(content);
+    first.max(second)
 }
 
 fn slot(position: u64) -> Vec<u8> {

@@ -116,6 +116,7 @@ fn whole_batches_end(file: &File, sequence: &mut Option<u64>) -> io::Result<u64>
 /// What lies behind this place, without the zeros at its end.
 fn read_tail(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
     let mut chunk = vec![0; READ_SIZE];
+    let zeros = vec![0; READ_SIZE];
     let mut at = file.seek(SeekFrom::Start(from))?;
     let mut end = from;
     loop {
@@ -123,8 +124,12 @@ fn read_tail(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
         if read == 0 {
             break;
         }
-        let last = chunk.get(..read).unwrap_or_default().iter().rposition(|byte| *byte != 0);
-        end = last.map_or(end, |last| at + last as u64 + 1);
+        let part = chunk.get(..read).unwrap_or_default();
+        // Most of it is zeros that the engine allocated, and comparing is faster than looking at each.
+        if !zeros.starts_with(part) {
+            let last = part.iter().rposition(|byte| *byte != 0);
+            end = last.map_or(end, |last| at + last as u64 + 1);
+        }
         at += read as u64;
     }
     file.seek(SeekFrom::Start(from))?;

@@ -2,7 +2,7 @@
 //!
 //! It owns the stored formats of events and their index, durability, recovery and the offline checks. It is not a
 //! server, knows no wire type, and decides nothing about connectors. The key-value engine below it (fjall) is seen only
-//! by the module `engine` and, while a directory is opened, by `journal`.
+//! by the module `engine` and, while a directory is opened, by `manifest` and `journal`.
 //!
 //! Invariants: positions are dense and begin at 1; an append is acknowledged only after its sync; nothing that is not
 //! yet durable is ever read; what is damaged is refused with its place and never passed over; after a failed write or
@@ -15,6 +15,7 @@ mod options;
 mod open;
 mod directory;
 mod high_water;
+mod manifest;
 mod journal;
 mod engine;
 mod format;
@@ -31,6 +32,8 @@ mod subscription;
 mod repack;
 mod verify;
 mod info;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use info::{LogInfo, info};
 pub use open::{EmbeddedLog, OpenError, RecoveryReport};

@@ -1,7 +1,9 @@
 //! Owns opening a log: lock, format, journal, engine, high water, memory of the tail; and closing it.
 
 use std::fmt;
+use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +12,10 @@ use forebay_store::ReadError;
 
 use crate::directory::Directory;
 use crate::engine::{Engine, Faults, Placed, engine_error};
+use crate::format::Block;
 use crate::high_water::HighWater;
 use crate::journal::{self, JournalFault, JournalSurvey};
+use crate::manifest::{self, ManifestFault};
 use crate::options::{IDS_MAX, LogOptions, SyncMode};
 use crate::recent_ids::RecentIds;
 use crate::shared::{OpenStore, Shared};
@@ -198,6 +202,7 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
     if must_hold > 0 && !directory.engine().exists() {
         return Err(behind(&directory, 0, must_hold));
     }
+    check_engine(&directory, must_hold)?;
     let journal = journal::survey(&directory.engine(), &directory.torn()).map_err(|fault| match fault {
         JournalFault::Io(file, error) => OpenError::io(&file, &error),
         JournalFault::Damaged { file, offset } => OpenError::Damaged {
@@ -205,12 +210,14 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
             reason: "what lies there is no whole batch, but whole ones follow".to_owned(),
         },
     })?;
-    let engine = Engine::open(&directory.engine(), sync, faults)
-        .map_err(|error| OpenError::read(directory.path(), engine_error(error)))?;
-    let last = engine.last_block().map_err(|error| OpenError::read(directory.path(), error))?;
+    let engine = open_engine(&directory, sync, faults)?;
+    let last = engine.last_block().map_err(|error| unreadable(&directory, error))?;
     let head = last.as_ref().map_or(0, |block| block.last());
     if head < must_hold {
         return Err(behind(&directory, head, must_hold));
+    }
+    if let Some(last) = &last {
+        check_end_indexed(&engine, last).map_err(|error| unreadable(&directory, error))?;
     }
     let high_water = match high_water {
         Some(high_water) => high_water,
@@ -228,6 +235,61 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
     }
     let store = OpenStore { engine, _directory: directory };
     Ok(Recovered { store, high_water, head, journal })
+}
+
+/// What can be said of the engine's files before it opens them. An engine whose making was interrupted holds nothing and
+/// is made anew.
+fn check_engine(directory: &Directory, must_hold: u64) -> Result<(), OpenError> {
+    let engine = directory.engine();
+    if directory.existed || must_hold > 0 {
+        return manifest::check(&engine).map_err(damaged_file);
+    }
+    if engine.exists() && manifest::is_unfinished(&engine).map_err(|error| OpenError::io(&engine, &error))? {
+        fs::remove_dir_all(&engine).map_err(|error| OpenError::io(&engine, &error))?;
+    }
+    Ok(())
+}
+
+/// Opens the engine. It stops at some kinds of damage with a panic, which becomes a refusal here.
+fn open_engine(directory: &Directory, sync: SyncMode, faults: Option<Faults>) -> Result<Engine, OpenError> {
+    match catch_unwind(AssertUnwindSafe(|| Engine::open(&directory.engine(), sync, faults))) {
+        Ok(Ok(engine)) => Ok(engine),
+        Ok(Err(error)) => Err(unreadable(directory, engine_error(error))),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let reason = format!("the engine cannot open it: {}", said.unwrap_or("it gives no reason"));
+            Err(unreadable(directory, ReadError::Damaged { place: "engine".to_owned(), reason }))
+        }
+    }
+}
+
+/// The engine could not be read. It does not say which file is at fault, so all are compared with their checksums.
+fn unreadable(directory: &Directory, error: ReadError) -> OpenError {
+    match manifest::damaged_files(&directory.engine()).into_iter().next() {
+        Some(fault) => damaged_file(fault),
+        None => OpenError::read(directory.path(), error),
+    }
+}
+
+/// The index has every event of the last block. The engine writes blocks and index to tables at different times, so a
+/// journal that lost its end may lose the index of events whose blocks are whole.
+fn check_end_indexed(engine: &Engine, last: &Block) -> Result<(), ReadError> {
+    for event in last.events_from(last.first()) {
+        let event = event?;
+        let (stream, revision) = (event.stream(), event.revision().get());
+        let indexed = engine.stream_entries(stream, revision, revision).next().transpose()?;
+        if indexed.map(|placed| placed.position) != Some(event.position().commit()) {
+            return Err(ReadError::Damaged {
+                place: format!("index/{stream}/{revision}"),
+                reason: format!("it does not name position {}, where the event lies", event.position().commit()),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn damaged_file(fault: ManifestFault) -> OpenError {
+    OpenError::Damaged { place: fault.file.display().to_string(), reason: fault.reason }
 }
 
 fn open_high_water(directory: &Directory) -> Result<Option<HighWater>, OpenError> {

@@ -43,8 +43,8 @@ pub(crate) const PAGE_EXAMINED_MAX: usize = 10_000;
 pub(crate) const ENGINE_CACHE_SIZE: u64 = 8 << 20;
 /// The engine's journal, in bytes: what a reopen after a crash replays at most, and the least the engine allows.
 pub(crate) const ENGINE_JOURNAL_SIZE_MAX: u64 = 64 << 20;
-/// The engine's write buffer for each keyspace, in bytes.
-pub(crate) const ENGINE_MEMTABLE_SIZE_MAX: u64 = 8 << 20;
+/// The engine's write buffer for each keyspace, in bytes; small in tests, so that they meet tables and compaction.
+pub(crate) const ENGINE_MEMTABLE_SIZE_MAX: u64 = if cfg!(test) { 16 << 10 } else { 8 << 20 };
 
 /// How an append is made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

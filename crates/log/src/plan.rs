@@ -9,8 +9,8 @@ use forebay_store::{AppendError, AppendRequest, Appended, METADATA_TYPE, ReadErr
 use uuid::Uuid;
 
 use crate::decide::{Condition, History, Verdict, unreadable};
-use crate::engine::{Change, Engine, Placed, index_key};
-use crate::format::{Block, BlockBuilder, Recording};
+use crate::engine::{Change, Engine, NewEntries, Placed};
+use crate::format::{Block, BlockBuilder, Packer, Recording};
 use crate::options::BLOCK_RAW_TARGET;
 use crate::recent_ids::RecentIds;
 use crate::shared::Shared;
@@ -48,7 +48,7 @@ pub(crate) struct Plan<'a> {
     pending: Vec<Pending>,
     builder: BlockBuilder,
     blocks: Vec<Block>,
-    index: Vec<(Vec<u8>, u64)>,
+    index: NewEntries,
 }
 
 /// A stream as the plan leaves it.
@@ -91,7 +91,7 @@ impl<'a> Plan<'a> {
             pending: Vec::new(),
             builder: BlockBuilder::new(next),
             blocks: Vec::new(),
-            index: Vec::new(),
+            index: NewEntries::default(),
         }
     }
 
@@ -105,10 +105,10 @@ impl<'a> Plan<'a> {
     }
 
     /// The change, or nothing when nothing is to be written.
-    pub(crate) fn finish(mut self) -> Option<Planned> {
+    pub(crate) fn finish(mut self, packer: &mut Packer) -> Option<Planned> {
         self.blocks.extend(self.builder.finish());
         let change = Change {
-            blocks: self.blocks.iter().map(|block| (block.first(), block.encode())).collect(),
+            blocks: self.blocks.iter().map(|block| (block.first(), block.encode(packer))).collect(),
             index: self.index,
             ..Change::default()
         };
@@ -270,7 +270,7 @@ impl<'a> Plan<'a> {
             self.blocks.extend(full.finish());
         }
         self.builder.push(event, &Recording { stream: name, revision, created: self.now });
-        self.index.push((index_key(name, revision), placed.position));
+        self.index.add(name, placed);
         self.ids.remember(name, event.id, placed);
         self.pending.push(Pending { id: event.id, placed, before });
         self.next += 1;

@@ -6,7 +6,7 @@
 use forebay_store::ReadError;
 
 use crate::engine::{Change, Engine};
-use crate::format::Block;
+use crate::format::{Block, Packer};
 use crate::options::BLOCK_RAW_TARGET;
 
 /// A step reads at most so many blocks: more than one full block can be made of.
@@ -21,7 +21,7 @@ pub(crate) struct RepackStep {
 }
 
 /// Plans one step from this position on.
-pub(crate) fn plan_step(engine: &Engine, from: u64, head: u64) -> Result<RepackStep, ReadError> {
+pub(crate) fn plan_step(engine: &Engine, packer: &mut Packer, from: u64, head: u64) -> Result<RepackStep, ReadError> {
     let from = from.max(1);
     let mut step = RepackStep { change: Change::default(), next: from };
     if head < from {
@@ -33,7 +33,7 @@ pub(crate) fn plan_step(engine: &Engine, from: u64, head: u64) -> Result<RepackS
     for _ in 0..STEP_BLOCKS_MAX {
         let Some(block) = stored.next_block()?.filter(|block| block.last() <= head) else { break };
         if group_size + block.raw_len() > BLOCK_RAW_TARGET {
-            merge(&mut step.change, &group);
+            merge(&mut step.change, packer, &group);
             group.clear();
             group_size = 0;
         }
@@ -45,10 +45,10 @@ pub(crate) fn plan_step(engine: &Engine, from: u64, head: u64) -> Result<RepackS
     Ok(step)
 }
 
-fn merge(change: &mut Change, group: &[Block]) {
+fn merge(change: &mut Change, packer: &mut Packer, group: &[Block]) {
     let Some((first, rest)) = group.split_first().filter(|(_, rest)| !rest.is_empty()) else { return };
     if let Some(joined) = Block::join(group) {
-        change.blocks.push((first.first(), joined.encode()));
+        change.blocks.push((first.first(), joined.encode(packer)));
         change.removed_blocks.extend(rest.iter().map(Block::first));
     }
 }

@@ -8,6 +8,7 @@ use forebay_store::ReadError;
 use crate::engine::{Engine, Placed};
 use crate::format::Block;
 use crate::info::{PROGRESS_EVERY, existing};
+use crate::manifest;
 use crate::open::{OpenError, Recovered, recover};
 use crate::options::SyncMode;
 
@@ -77,15 +78,21 @@ impl VerifyReport {
 }
 
 /// Checks a log that no process has open: every block, every event's index entry, every index entry's event, the ends of
-/// all streams and the high-water position. A torn end that a crash left is cut, as opening does.
+/// all streams, the high-water position, and every file of the engine with its checksum. A torn end that a crash left is cut, as opening does.
 pub fn verify(directory: &Path, progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport, OpenError> {
-    let Recovered { store, high_water, head, journal } = recover(existing(directory)?, SyncMode::default(), None)?;
+    let claimed = existing(directory)?;
+    // Before the engine opens them: then it may be replacing them.
+    let damaged_files = manifest::damaged_files(&claimed.engine());
+    let Recovered { store, high_water, head, journal } = recover(claimed, SyncMode::default(), None)?;
     let mut report = VerifyReport {
         last_position: head,
         high_water: high_water.position(),
         cut_bytes: journal.torn_bytes,
         ..VerifyReport::default()
     };
+    for fault in damaged_files {
+        report.add(fault.file.display().to_string(), fault.reason);
+    }
     check_blocks(&store.engine, &mut report, progress);
     check_index(&store.engine, &mut report);
     if report.index_entries != report.events {

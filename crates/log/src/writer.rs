@@ -16,7 +16,8 @@ use std::time::Duration;
 use forebay_store::{AppendError, Appended};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::engine::Change;
+use crate::engine::{Change, FaultPoint};
+use crate::format::Packer;
 use crate::high_water::HighWater;
 use crate::options::{
     BLOCK_RAW_TARGET, COMMIT_APPENDS_MAX, COMMIT_SIZE_MAX, QUEUE_UNIT, QUEUE_UNITS_MAX, QUEUE_UNITS_MIN,
@@ -104,7 +105,15 @@ pub(crate) struct WriterParts {
 /// Starts the thread.
 pub(crate) fn start(shared: Arc<Shared>, parts: WriterParts) -> std::io::Result<WriterQueue> {
     let (commands, received) = channel();
-    let writer = Writer { shared, is_settled: false, parts, small_blocks: 0, last_group: 0, poisoned: None };
+    let writer = Writer {
+        shared,
+        is_settled: false,
+        parts,
+        small_blocks: 0,
+        packer: Packer::default(),
+        last_group: 0,
+        poisoned: None,
+    };
     thread::Builder::new().name("forebay-log-writer".to_owned()).spawn(move || writer.run(&received))?;
     Ok(WriterQueue { commands, room: Arc::new(Semaphore::new(QUEUE_UNITS_MAX)) })
 }
@@ -115,6 +124,7 @@ struct Writer {
     /// Nothing is left to do while idle.
     is_settled: bool,
     small_blocks: usize,
+    packer: Packer,
     /// How many appends the last commit took.
     last_group: usize,
     poisoned: Option<String>,
@@ -205,13 +215,17 @@ impl Writer {
         let outcome = shared.with_engine(|engine| {
             let mut plan = Plan::new(&shared, engine, &mut self.parts.ids);
             let answers: Vec<Answer> = group.iter().map(|waiting| plan.add(&waiting.write)).collect();
-            let Some(Planned { change, blocks, states, head }) = plan.finish() else { return Ok(answers) };
+            let Some(Planned { change, blocks, states, head }) = plan.finish(&mut self.packer) else {
+                return Ok(answers);
+            };
             self.small_blocks += blocks.iter().filter(|block| block.raw_len() < BLOCK_RAW_TARGET / 2).count();
             if let Err(error) = engine.commit(change) {
                 self.poisoned = Some(error.to_string());
                 return Ok(Vec::new());
             }
-            if let Err(error) = self.parts.high_water.write(head) {
+            let high_water = &mut self.parts.high_water;
+            if let Err(error) = engine.fault(FaultPoint::HighWater).and_then(|()| high_water.write(head)) {
+                // What was committed is durable, so it is acknowledged; nothing is written behind it.
                 self.poisoned = Some(format!("the high-water position was not written: {error}"));
             }
             shared.publish(states, blocks, head);
@@ -254,7 +268,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let from = self.parts.repacked;
         let outcome = shared.with_engine(|engine| {
-            let step = repack::plan_step(engine, from, shared.head())?;
+            let step = repack::plan_step(engine, &mut self.packer, from, shared.head())?;
             let merged = !step.change.removed_blocks.is_empty();
             Ok((merged.then(|| engine.commit(Change { repacked: Some(step.next), ..step.change })), step.next))
         });

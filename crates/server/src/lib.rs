@@ -17,6 +17,7 @@ mod first_start;
 mod wiring;
 mod declared;
 mod listener;
+mod opening;
 mod shutdown;
 mod run;
 mod offline;

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::opening::Opening;
+
 /// A connection says something within so long, and sends the head of each request within so long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A silent HTTP/2 connection is asked whether it is still there after so long, and ended after so long again.
@@ -61,7 +63,8 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             if says_something(&stream, &stop).await {
                 let service = TowerToHyperService::new(router);
-                let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                let connection =
+                    builder.serve_connection(TokioIo::new(Opening::new(stream, HEAD_TIMEOUT)), service).into_owned();
                 if let Err(error) = watcher.watch(connection).await {
                     tracing::debug!(%error, "a connection ended with an error");
                 }
@@ -98,4 +101,31 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// One place alone: who holds it without saying what it speaks loses it.
+    #[tokio::test(start_paused = true)]
+    async fn a_partial_preface_does_not_hold_a_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let serving = tokio::spawn(serve(listener, router, 1, stop.clone(), Duration::from_secs(1)));
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"PRI * HTTP/2").await.unwrap();
+        let mut answer = Vec::new();
+        // The server ends the connection: in order, or with a reset for what it has not read.
+        drop(slow.read_to_end(&mut answer).await);
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        next.read_to_end(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer).ends_with("here"));
+        stop.cancel();
+        serving.await.unwrap();
+    }
 }

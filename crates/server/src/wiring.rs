@@ -131,6 +131,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         registry: Arc::new(registry),
         clock,
         node,
+        is_local: address.ip().is_loopback(),
         limits: append_limits(&config),
         stopping: stopping.clone(),
     };

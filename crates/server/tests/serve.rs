@@ -293,6 +293,23 @@ async fn pages_of_other_sites_cannot_manage_connectors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_leads_to_this_machine_does_not_manage_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(config(data.path())).await.unwrap();
+    let (client, port) = (http1(), server.address().port());
+    let as_host = |path: &str, host: String| {
+        let uri = format!("http://{}{path}", server.address());
+        let request = Request::builder().uri(uri).header("host", host).body(Full::default()).unwrap();
+        let answer = client.request(request);
+        async { answer.await.unwrap().status().as_u16() }
+    };
+    assert_eq!(as_host("/connectors", format!("rebound.test:{port}")).await, 403);
+    assert_eq!(as_host("/connectors", format!("localhost:{port}")).await, 200);
+    assert_eq!(as_host("/health", format!("rebound.test:{port}")).await, 200, "only managing is guarded");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kinds_are_described_and_previews_touch_no_sink() {
     let data = tempfile::tempdir().unwrap();
     let server = start(config(data.path())).await.unwrap();

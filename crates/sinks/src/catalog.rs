@@ -2,11 +2,11 @@
 
 use forebay_connector::Catalog;
 
-use crate::{console, file, http, serilog};
+use crate::{console, file, http, postgres, serilog, sqlite};
 
 /// Every sink of this build, by name and alias.
 pub fn catalog() -> Catalog {
-    Catalog::new(vec![console::KIND, serilog::KIND, file::KIND, http::KIND])
+    Catalog::new(vec![console::KIND, serilog::KIND, file::KIND, http::KIND, postgres::KIND, sqlite::KIND])
 }
 
 #[cfg(test)]

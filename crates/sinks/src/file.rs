@@ -91,6 +91,11 @@ impl Target for FileTarget {
     fn attempt_limit(&self, _: usize) -> Duration {
         ATTEMPT_LIMIT
     }
+
+    /// The end of the file is where it stands.
+    fn keeps_position(&self) -> bool {
+        true
+    }
 }
 
 /// The lock is there for one case only: a write that goes on after its attempt was cut off ends before the next begins.

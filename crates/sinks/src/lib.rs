@@ -14,5 +14,10 @@ mod console;
 mod file;
 mod serilog;
 mod http;
+mod table;
+mod postgres;
+mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use catalog::catalog;

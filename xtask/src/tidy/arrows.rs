@@ -29,10 +29,11 @@ const ARROWS: &[Arrow] = &[
         uses_in_tests: &["forebay-store"],
     },
     Arrow { package: "forebay-connector", uses: &["forebay-event"], uses_in_tests: &[] },
-    // Sinks and sources pass the connector's contract suite.
+    Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },
+    // Sinks and sources pass the connector's contract suite. Sinks that write columns find their values by JSONPath.
     Arrow {
         package: "forebay-sinks",
-        uses: &["forebay-event", "forebay-connector"],
+        uses: &["forebay-event", "forebay-connector", "forebay-script"],
         uses_in_tests: &["forebay-event", "forebay-connector"],
     },
     Arrow {
@@ -40,7 +41,6 @@ const ARROWS: &[Arrow] = &[
         uses: &["forebay-event", "forebay-connector"],
         uses_in_tests: &["forebay-event", "forebay-connector"],
     },
-    Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },
     // A pipeline is tested over a real store: the embedded log in a temporary folder.
     Arrow {
         package: "forebay-runtime",
@@ -73,6 +73,21 @@ const ARROWS: &[Arrow] = &[
     // What the CLI shows is what any HTTP client sees; its tests run against answers of their own making.
     Arrow { package: "forebay-cli", uses: &["forebay-event"], uses_in_tests: &[] },
     Arrow { package: "forebay", uses: &["forebay-server", "forebay-cli"], uses_in_tests: &["forebay-event"] },
+    // The checkers of the proofs share nothing with what they check but the doors they knock at.
+    Arrow {
+        package: "forebay-proof",
+        uses: &[
+            "forebay-event",
+            "forebay-store",
+            "forebay-log",
+            "forebay-connector",
+            "forebay-sinks",
+            "forebay-script",
+            "forebay-runtime",
+            "forebay-api",
+        ],
+        uses_in_tests: &["forebay-server"],
+    },
     // Tools: nothing that ships uses them.
     Arrow { package: "xtask", uses: &[], uses_in_tests: &[] },
     Arrow { package: "forebay-protos", uses: &[], uses_in_tests: &[] },

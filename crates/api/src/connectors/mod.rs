@@ -11,6 +11,8 @@ mod kinds;
 mod dry_run;
 mod apply;
 mod file;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub use file::{FileFormat, ParseError, parse_connector_file};
 pub(crate) use routes::ROUTES;

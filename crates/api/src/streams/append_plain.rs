@@ -58,7 +58,7 @@ pub(super) async fn append(
     .into_response())
 }
 
-fn read(body: &[u8]) -> Result<(ExpectedRevision, Vec<ProposedEvent>), Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<(ExpectedRevision, Vec<ProposedEvent>), Refusal> {
     let body: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad_request(format!("the body is not an append: {error}")))?;
     check_count(body.events.len())?;

@@ -13,6 +13,8 @@ mod feed_all;
 mod entry;
 mod remove;
 mod metadata;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 mod grpc;
 
 pub(crate) use grpc::StreamsService;

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Origin;
 use super::failure::connect_failure;
+use super::names::addresses;
 use crate::{Failure, FailureClass};
 
 /// At most so many addresses of a name are tried.
@@ -69,10 +69,9 @@ async fn open(origin: &Origin, tls: Option<&Arc<ClientConfig>>, limit: Duration)
 /// Tries the addresses of the host one after the other; each gets its share of the time that is left.
 async fn reach(origin: &Origin, limit: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + limit;
-    let found = tokio::net::lookup_host((origin.host.as_str(), origin.port)).await.map_err(|error| {
+    let addresses = addresses(&origin.host, origin.port, ADDRESSES_MAX).await.map_err(|error| {
         Failure::retry(FailureClass::Connect, format!("cannot resolve host {}: {error}", origin.host))
     })?;
-    let addresses: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(1);

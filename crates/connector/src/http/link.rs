@@ -48,7 +48,7 @@ impl HttpClient {
     pub fn new(origin: Origin, tls: &TlsOptions, limits: HttpLimits) -> Result<Self, InvalidTls> {
         // Certificates that are wrong are told at once, even when the URL is not secure.
         let wanted = origin.server_name.is_some() || tls.ca_certificate.is_some() || tls.client_certificate.is_some();
-        let tls = if wanted || tls.client_key.is_some() { Some(tls::client_config(tls)?) } else { None };
+        let tls = if wanted || tls.client_key.is_some() { Some(tls::http_config(tls)?) } else { None };
         Ok(Self { origin: Arc::new(origin), tls, limits })
     }
 

@@ -5,6 +5,7 @@
 
 mod origin;
 mod tls;
+mod names;
 mod connect;
 mod link;
 mod answer;
@@ -15,4 +16,4 @@ mod tests;
 pub use answer::{Answer, RETRY_AFTER_MAX};
 pub use link::{HttpClient, HttpLimits, HttpLink};
 pub use origin::{InvalidOrigin, Origin};
-pub use tls::{InvalidTls, TlsOptions};
+pub use tls::{InvalidTls, TlsOptions, client_config};

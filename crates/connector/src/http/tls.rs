@@ -58,10 +58,17 @@ fn machine_roots() -> &'static RootCertStore {
     })
 }
 
-/// Builds the configuration of secure connections.
+/// Builds the configuration of secure HTTP connections.
+pub(super) fn http_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, InvalidTls> {
+    let mut config = client_config(options)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Builds the configuration of secure connections, whatever is spoken over them.
 ///
 /// The cryptography provider is passed on explicitly: nothing global is installed, so no order of calls matters.
-pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, InvalidTls> {
+pub fn client_config(options: &TlsOptions) -> Result<ClientConfig, InvalidTls> {
     let mut roots = machine_roots().clone();
     if let Some(text) = &options.ca_certificate {
         for certificate in certificates(text).ok_or(InvalidTls::Authority)? {
@@ -73,7 +80,7 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, I
         .with_safe_default_protocol_versions()
         .map_err(|_| InvalidTls::Version)?
         .with_root_certificates(roots);
-    let mut config = match (&options.client_certificate, &options.client_key) {
+    Ok(match (&options.client_certificate, &options.client_key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate).ok_or(InvalidTls::Certificate)?;
@@ -81,9 +88,7 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, I
             builder.with_client_auth_cert(chain, key).map_err(|_| InvalidTls::Mismatch)?
         }
         _ => return Err(InvalidTls::Half),
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    })
 }
 
 fn certificates(text: &str) -> Option<Vec<CertificateDer<'static>>> {

@@ -1,6 +1,7 @@
 //! Owns the flat map of settings: colon keys, text values, and the way to nested JSON and back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -13,13 +14,13 @@ const DEPTH_MAX: usize = 32;
 /// What a user gives a connector: keys with `:` between levels, such as `subscription:filter:scope`, and text values.
 ///
 /// Keys are kept as given and compared without regard to case. A key that begins with `_` (at any level) is a comment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct SettingsMap {
     /// By key in lower case.
     entries: BTreeMap<String, Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Entry {
     key: String,
     value: String,
@@ -147,6 +148,13 @@ impl SettingsMap {
             }
         }
         masked
+    }
+}
+
+/// Shows the keys alone: which values are secret is known to the kind, not to the map.
+impl fmt::Debug for SettingsMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.entries.values().map(|entry| &entry.key)).finish()
     }
 }
 

@@ -15,15 +15,15 @@ const BATCH: u64 = 4;
 const RECORDS_THRESHOLD: u64 = 1000;
 const ARRIVE_LIMIT: Duration = Duration::from_secs(120);
 
-fn number_from_environment(key: &str, otherwise: u64) -> u64 {
+pub(crate) fn number_from_environment(key: &str, otherwise: u64) -> u64 {
     std::env::var(key).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{key} is {text:?}")))
 }
 
 /// Numbers that look random and are the same for the same seed.
-struct Moments(u64);
+pub(crate) struct Moments(pub(crate) u64);
 
 impl Moments {
-    fn next_below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn next_below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

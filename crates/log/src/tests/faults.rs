@@ -74,6 +74,25 @@ async fn a_failed_sync_poisons_until_reopened() {
     log.close().await;
 }
 
+#[tokio::test]
+async fn a_high_water_position_that_cannot_be_written_ends_writing_and_loses_nothing() {
+    let fixture = Fixture::new();
+    let (fails, faults) = switch(FaultPoint::HighWater, io::ErrorKind::Other);
+    let log = fixture.open_with(faults);
+    append(&log, "orders", 0).await.unwrap();
+    fails.store(true, Ordering::SeqCst);
+    append(&log, "orders", 1).await.expect("it is durable");
+    let again = reason(append(&log, "orders", 2).await);
+    assert!(again.contains("the high-water position was not written"), "{again}");
+    assert_eq!(all_data(&log).await.len(), 2);
+    log.close().await;
+
+    let (log, report) = fixture.try_open().unwrap();
+    assert_eq!((report.last_position, report.high_water), (2, 1));
+    append(&log, "orders", 2).await.unwrap();
+    log.close().await;
+}
+
 async fn read(log: &EmbeddedLog, name: &str) -> Result<forebay_store::StreamPage, ReadError> {
     let limit = PageLimit::events(100);
     let from = StreamPoint::Start;
@@ -148,12 +167,9 @@ async fn an_index_that_names_another_event_is_refused() {
     append(&log, "b", 1).await.unwrap();
     let misplaced = log.shared().with_engine(|engine| {
         engine.remove_index("a", 0);
-        engine
-            .commit(crate::engine::Change {
-                index: vec![(crate::engine::index_key("a", 0), 2)],
-                ..crate::engine::Change::default()
-            })
-            .unwrap();
+        let mut index = crate::engine::NewEntries::default();
+        index.add("a", crate::engine::Placed { revision: 0, position: 2 });
+        engine.commit(crate::engine::Change { index, ..crate::engine::Change::default() }).unwrap();
         Ok(())
     });
     misplaced.unwrap();

@@ -7,3 +7,4 @@ mod faults;
 mod packing;
 mod offline;
 mod model;
+mod images;

@@ -106,6 +106,123 @@ async fn damage_before_the_end_of_the_journal_is_refused() {
     log.close().await;
 }
 
+/// What the engine by itself makes of a directory: the keys of its blocks.
+fn blocks_without_us(fixture: &Fixture) -> Vec<u64> {
+    let database = fjall::Database::builder(fixture.path().join("engine")).open().unwrap();
+    let blocks = database.keyspace("blocks", fjall::KeyspaceCreateOptions::default).unwrap();
+    blocks.iter().map(|guard| u64::from_be_bytes(guard.key().unwrap().as_ref().try_into().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_page_of_zeros_within_the_journal_is_refused_where_the_engine_drops_what_follows() {
+    let fixture = Fixture::new();
+    let content = written(&fixture, 60).await;
+    let page = (content.len() / 2).next_multiple_of(4096) - 4096;
+    let mut damaged = content.clone();
+    damaged[page..page + 4096].fill(0);
+    let path = journal_file(&fixture);
+    let both = |error: Result<_, OpenError>| match error.map(|_: ()| ()) {
+        Err(OpenError::Damaged { place, .. }) => {
+            assert!(place.contains(&path.display().to_string()), "{place}");
+            let at: usize = place.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(at <= page + 4096 && at + 4096 > page, "{at} for the page at {page}");
+        }
+        other => panic!("whole batches follow the page: {other:?}"),
+    };
+    fs::write(&path, &damaged).unwrap();
+    both(fixture.try_open().map(|_| ()));
+    // The journal alone tells, also when a power cut left an old high-water position.
+    crate::high_water::HighWater::create(&fixture.path().join("HIGH-WATER"), 1).unwrap();
+    both(fixture.try_open().map(|_| ()));
+    assert_eq!(fs::read(&path).unwrap(), damaged, "a refusal changes nothing");
+
+    let left = blocks_without_us(&fixture);
+    assert!(left.len() < 60, "the engine has learned to see it; this look at the journal may go");
+}
+
+#[tokio::test]
+async fn a_lost_page_at_the_end_of_the_journal_is_refused_by_the_high_water_position() {
+    let fixture = Fixture::new();
+    let mut content = written(&fixture, 60).await;
+    // Nothing whole follows, so the journal by itself looks torn.
+    let page = content.len() - content.len() % 4096;
+    content[page - 4096..].fill(0);
+    fs::write(journal_file(&fixture), content).unwrap();
+    assert!(matches!(fixture.try_open().map(|_| ()), Err(OpenError::BehindHighWater { high_water: 60, .. })));
+    assert!(matches!(fixture.try_open().map(|_| ()), Err(OpenError::BehindHighWater { high_water: 60, .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_list_of_the_engine_is_refused_and_nothing_is_removed() {
+    let fixture = Fixture::new();
+    written(&fixture, 400).await;
+    let keyspace = fixture.path().join("engine/keyspaces/1");
+    let tables = || fs::read_dir(keyspace.join("tables")).unwrap().count();
+    let before = tables();
+    assert!(before > 0, "the workload fills tables");
+    let current = keyspace.join("current");
+    let kept = fs::read(&current).unwrap();
+    fs::remove_file(&current).unwrap();
+    for _ in 0..2 {
+        match fixture.try_open().map(|_| ()) {
+            Err(OpenError::Damaged { place, .. }) => assert_eq!(place, current.display().to_string()),
+            other => panic!("the engine would remove the keyspace: {other:?}"),
+        }
+        assert_eq!(tables(), before);
+    }
+    fs::write(&current, kept).unwrap();
+    fixture.open().close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_table_is_named() {
+    let fixture = Fixture::new();
+    written(&fixture, 400).await;
+    let folder = fixture.path().join("engine/keyspaces/1/tables");
+    let table = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut content = fs::read(&table).unwrap();
+    content.truncate(content.len() / 2);
+    fs::write(&table, content).unwrap();
+    match fixture.try_open().map(|_| ()) {
+        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, table.display().to_string()),
+        other => panic!("the table is cut: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn verify_names_a_table_with_a_changed_byte() {
+    let fixture = Fixture::new();
+    written(&fixture, 400).await;
+    assert!(crate::verify(fixture.path(), |_| ()).unwrap().is_sound());
+    let folder = fixture.path().join("engine/keyspaces/1/tables");
+    let table = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut content = fs::read(&table).unwrap();
+    content[100] ^= 1;
+    fs::write(&table, content).unwrap();
+    match crate::verify(fixture.path(), |_| ()) {
+        Ok(report) => {
+            let place = table.display().to_string();
+            assert!(report.damages.iter().any(|damage| damage.place == place), "{report:?}");
+        }
+        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, table.display().to_string()),
+        Err(other) => panic!("the table is damaged: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_engine_whose_making_was_interrupted_is_made_anew() {
+    let fixture = Fixture::new();
+    let engine = fixture.path().join("engine");
+    fs::create_dir_all(engine.join("keyspaces")).unwrap();
+    fs::write(engine.join("0.jnl"), [0; 5000]).unwrap();
+    fs::write(engine.join("lock"), []).unwrap();
+    let (log, report) = fixture.try_open().unwrap();
+    assert!(report.is_new);
+    append(&log, "orders", 0).await.unwrap();
+    log.close().await;
+    fixture.open().close().await;
+}
+
 #[tokio::test]
 async fn a_lost_acknowledged_end_is_refused() {
     let fixture = Fixture::new();

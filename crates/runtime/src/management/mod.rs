@@ -25,6 +25,8 @@ mod queries;
 mod declared;
 pub mod apply;
 mod error;
+#[cfg(feature = "testing")]
+pub mod doors;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -111,7 +111,9 @@ impl LaneTask {
         }
         for (record, failure) in finals {
             if self.parked.contains(&record.key) {
-                self.park(&record, Some(&failure), number).await?;
+                // What was not sent because of a record before it was not refused: it follows.
+                let own = (failure.next == Next::Reject).then_some(&failure);
+                self.park(&record, own, number).await?;
             } else {
                 self.finally_failed(record, &failure, number).await?;
             }

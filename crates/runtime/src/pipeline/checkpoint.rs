@@ -82,8 +82,14 @@ impl Checkpoint {
         }
     }
 
+    /// The data of a checkpoint event.
+    pub(super) fn to_data(&self, connector_id: &str, at: Timestamp) -> Vec<u8> {
+        // Serialising a struct of texts and numbers cannot fail.
+        serde_json::to_vec(&self.to_body(connector_id, at)).unwrap_or_default()
+    }
+
     /// Reads the data of a checkpoint event; none when it is not one.
-    fn from_data(data: &[u8]) -> Option<Self> {
+    pub(super) fn from_data(data: &[u8]) -> Option<Self> {
         let body: Body = serde_json::from_slice(data).ok()?;
         let commit = body.log_position.parse().ok()?;
         let prepare = body.prepare_position.map_or(Some(commit), |text| text.parse().ok())?;
@@ -172,8 +178,7 @@ impl CheckpointWriter {
     ///
     /// The event's id is made from its content and place, so that an append whose outcome is unknown can be repeated.
     pub(super) async fn write(self, checkpoint: Checkpoint, at: Timestamp) -> Result<ExpectedRevision, NotStored> {
-        // Serialising a struct of texts and numbers cannot fail.
-        let data = serde_json::to_vec(&checkpoint.to_body(&self.connector_id, at)).unwrap_or_default();
+        let data = checkpoint.to_data(&self.connector_id, at);
         let mut name = format!("{}/{}/{}/", self.connector_id, self.stream, self.expected).into_bytes();
         name.extend_from_slice(&data);
         let event = ProposedEvent::json(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name), CHECKPOINT_TYPE, data);

@@ -94,6 +94,7 @@ pub(super) struct Sent {
 impl LaneTask {
     pub(super) fn new(shared: Arc<Delivery>, site: LaneSite) -> Self {
         let sink = shared.target.sink(site.lane);
+        let held = if shared.target.keeps_position() { Held::strict() } else { Held::default() };
         Self {
             pending: Pending::new(shared.limits),
             shared,
@@ -102,7 +103,7 @@ impl LaneTask {
             sink,
             input: site.input,
             reports: site.reports,
-            held: Held::default(),
+            held,
             parked: site.parked,
             standing: None,
             fruitless: 0,
@@ -231,7 +232,8 @@ impl LaneTask {
         }
         let due = self.held.next_due();
         // After fruitless attempts only what is due again may ask whether the target is back.
-        let ripe = if self.fruitless >= FRUITLESS_MAX && due.is_some() { Ripe::Empty } else { self.pending.ripe() };
+        let must_wait = self.held.blocks() || self.fruitless >= FRUITLESS_MAX && due.is_some();
+        let ripe = if must_wait { Ripe::Empty } else { self.pending.ripe() };
         match (ripe, due) {
             (Ripe::Now, _) => {
                 self.take_fresh().await?;

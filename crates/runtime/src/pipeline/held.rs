@@ -12,6 +12,8 @@ use super::lanes::{BatchLimits, Tracked};
 #[derive(Debug, Default)]
 pub(super) struct Held {
     keys: HashMap<Key, HeldKey>,
+    /// Whether no record may pass another, whatever their keys.
+    is_strict: bool,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,16 @@ pub(super) struct Again {
 }
 
 impl Held {
+    /// For a lane whose target keeps its position: what waits goes again together, in log order, before anything else.
+    pub(super) fn strict() -> Self {
+        Self { is_strict: true, ..Self::default() }
+    }
+
+    /// Whether what waits blocks every other record of the lane.
+    pub(super) fn blocks(&self) -> bool {
+        self.is_strict && !self.keys.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -100,8 +112,11 @@ impl Held {
         }
     }
 
-    /// When the next key is due.
+    /// When the next key is due; in a strict lane, when the first of its records is.
     pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.is_strict {
+            return self.keys.values().min_by_key(|held| held.order()).map(|held| held.due);
+        }
         self.keys.values().map(|held| held.due).min()
     }
 
@@ -111,6 +126,9 @@ impl Held {
     /// The keys stay held until the attempt is answered.
     pub(super) fn take_due(&mut self, limits: &BatchLimits) -> Option<Again> {
         let now = Instant::now();
+        if self.is_strict {
+            return if self.next_due()? <= now { self.take_in_order(limits) } else { None };
+        }
         let due = |held: &HeldKey| (held.due, held.records.front().map(|record| record.seq));
         let first = self.keys.iter().filter(|(_, held)| held.due <= now).min_by_key(|(_, held)| due(held));
         let (&first, held) = first?;
@@ -138,6 +156,30 @@ impl Held {
         records.sort_unstable_by_key(|record| record.seq);
         Some(Again { records, attempt: attempts.saturating_add(1) })
     }
+
+    /// Takes records of all keys as they stand in the log.
+    fn take_in_order(&mut self, limits: &BatchLimits) -> Option<Again> {
+        let (mut records, mut bytes, mut attempts) = (Vec::new(), 0, 0);
+        while records.len() < limits.records && bytes < limits.bytes {
+            let Some(held) = self.keys.values_mut().min_by_key(|held| held.order()) else { break };
+            let Some(record) = held.records.pop_front() else { break };
+            attempts = attempts.max(held.attempts);
+            bytes += record.bytes;
+            records.push(record);
+        }
+        if records.is_empty() {
+            self.keys.clear();
+            return None;
+        }
+        Some(Again { records, attempt: attempts.saturating_add(1) })
+    }
+}
+
+impl HeldKey {
+    /// By its first record; a key without any comes last.
+    fn order(&self) -> u64 {
+        self.records.front().map_or(u64::MAX, |record| record.seq)
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +203,23 @@ mod tests {
         assert_eq!(again.records.iter().map(|record| record.seq).collect::<Vec<_>>(), [3, 4, 5, 9]);
         assert_eq!(again.attempt, 2);
         assert!(held.holds(Key::of("a")) && held.holds(Key::of("b")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_strict_lane_everything_goes_again_in_order_behind_the_first() {
+        let mut held = Held::strict();
+        held.put_back(Key::of("a"), vec![tracked(3, "a"), tracked(6, "a")], Duration::from_secs(5));
+        held.put_back(Key::of("b"), vec![tracked(4, "b"), tracked(5, "b")], Duration::ZERO);
+        assert!(held.blocks() && held.take_due(&limits()).is_none());
+        assert_eq!(held.next_due(), Some(Instant::now() + Duration::from_secs(5)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let seqs = |again: Again| again.records.iter().map(|record| record.seq).collect::<Vec<_>>();
+        let few = BatchLimits { records: 3, ..limits() };
+        assert_eq!(seqs(held.take_due(&few).unwrap()), [3, 4, 5]);
+        held.succeeded(Key::of("b"));
+        assert_eq!(seqs(held.take_due(&few).unwrap()), [6]);
+        held.succeeded(Key::of("a"));
+        assert!(!held.blocks());
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,8 @@ mod conduct;
 mod tracker;
 mod checkpoint;
 mod preview;
+#[cfg(feature = "testing")]
+pub mod doors;
 #[cfg(test)]
 mod testing;
 

@@ -1,6 +1,6 @@
 //! A store, a scripted sink and a harness for the tests of the pipeline.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 mod memory_store;
 mod scripted_sink;

@@ -103,7 +103,7 @@ impl SinkScript {
     }
 }
 
-/// `many-sink` serves many lanes, `one-sink` only one.
+/// `many-sink` serves many lanes, `one-sink` only one; the target of `keeping-sink` keeps positions.
 pub(crate) fn catalog() -> Catalog {
     let kind = |name, lanes| Kind {
         name,
@@ -117,22 +117,34 @@ pub(crate) fn catalog() -> Catalog {
         settings: Vec::new,
         connect,
     };
-    Catalog::new(vec![kind("many-sink", LaneSupport::Many), kind("one-sink", LaneSupport::One)])
+    let keeping = Kind { connect: connect_keeping, ..kind("keeping-sink", LaneSupport::Many) };
+    Catalog::new(vec![kind("many-sink", LaneSupport::Many), kind("one-sink", LaneSupport::One), keeping])
 }
 
 fn connect(_: &SettingsMap, context: &SinkContext) -> Result<Box<dyn Target>, SettingsErrors> {
-    Ok(Box::new(ScriptedTarget(SinkScript::of(&context.connector_id))))
+    Ok(Box::new(ScriptedTarget { script: SinkScript::of(&context.connector_id), keeps_position: false }))
 }
 
-struct ScriptedTarget(Arc<SinkScript>);
+fn connect_keeping(_: &SettingsMap, context: &SinkContext) -> Result<Box<dyn Target>, SettingsErrors> {
+    Ok(Box::new(ScriptedTarget { script: SinkScript::of(&context.connector_id), keeps_position: true }))
+}
+
+struct ScriptedTarget {
+    script: Arc<SinkScript>,
+    keeps_position: bool,
+}
 
 impl Target for ScriptedTarget {
     fn sink(&self, _: Lane) -> Box<dyn Sink> {
-        Box::new(ScriptedSink { script: Arc::clone(&self.0), standing: None })
+        Box::new(ScriptedSink { script: Arc::clone(&self.script), standing: None })
     }
 
     fn attempt_limit(&self, _: usize) -> Duration {
         Duration::from_secs(3)
+    }
+
+    fn keeps_position(&self) -> bool {
+        self.keeps_position
     }
 }
 

@@ -6,6 +6,8 @@ mod signature;
 mod request;
 mod answer;
 mod sink;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

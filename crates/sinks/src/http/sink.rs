@@ -28,6 +28,8 @@ const BATCH_RECORDS_DEFAULT: usize = 64;
 const ANSWER_BYTES_MAX: usize = 4096;
 /// Secrets shorter than this are not looked for in answers: they would be found everywhere.
 const SECRET_BYTES_MIN: usize = 4;
+/// Values of headers shorter than this are taken for words, not for credentials.
+const HEADER_SECRET_BYTES_MIN: usize = 8;
 /// Headers that belong to the connection and cannot be set.
 const CONNECTION_HEADERS: [&str; 8] =
     ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
@@ -67,16 +69,16 @@ impl Target for HttpTarget {
 }
 
 /// What the lanes of one connector share.
-struct Plan {
+pub(super) struct Plan {
     client: HttpClient,
-    shape: Shape,
+    pub(super) shape: Shape,
     codes: RetryCodes,
     secrets: Vec<String>,
     request_limit: Duration,
 }
 
 impl Plan {
-    fn new(settings: HttpSettings, context: &SinkContext) -> Result<Self, SettingsErrors> {
+    pub(super) fn new(settings: HttpSettings, context: &SinkContext) -> Result<Self, SettingsErrors> {
         let mut errors = Vec::new();
         let mut note = |key: &str, found: String, expected: String| {
             errors.push(SettingError { key: key.to_owned(), found, expected });
@@ -204,7 +206,30 @@ fn secrets(settings: &HttpSettings) -> Vec<String> {
     let Authentication { basic, bearer, .. } = &settings.authentication;
     let plain = [basic.password.expose().to_owned(), bearer.token.expose().to_owned()];
     let encoded = if basic.password.is_empty() { String::new() } else { basic_token(&settings.authentication) };
-    plain.into_iter().chain([encoded]).filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
+    let keys = [&settings.signature.secret, &settings.signature.previous_secret, &settings.tls.client_key];
+    let keys = keys.into_iter().flatten().map(|key| key.expose().to_owned());
+    plain
+        .into_iter()
+        .chain([encoded])
+        .chain(keys)
+        .chain(header_secrets(settings))
+        .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
+        .collect()
+}
+
+/// The values of headers that are the user's own choice: what follows a scheme such as `Bearer`, or all of it. Any may be
+/// a credential; words that are in every answer are none.
+fn header_secrets(settings: &HttpSettings) -> impl Iterator<Item = String> + '_ {
+    settings
+        .default_headers
+        .values()
+        .filter_map(|value| value.split_whitespace().last())
+        .filter(|word| word.len() >= HEADER_SECRET_BYTES_MIN && !is_media_type(word))
+        .map(ToOwned::to_owned)
+}
+
+fn is_media_type(word: &str) -> bool {
+    ["application/", "text/", "*/"].iter().any(|family| word.starts_with(family))
 }
 
 fn method(verb: Verb) -> Method {

@@ -1,0 +1,3 @@
+//! Owns what fuzzing and proofs may reach of the sinks.
+
+pub use crate::http::testing::http_requests;

@@ -1,0 +1,4 @@
+//! Tests of sinks against real services, which the tests start themselves.
+
+#[cfg(test)]
+mod postgres;

@@ -1,0 +1,4 @@
+//! Fuzzes the target `url_template` of the shared list.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| forebay_proof::targets::url_template(bytes));
