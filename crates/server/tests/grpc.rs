@@ -1,6 +1,6 @@
 //! Tests of the client protocol over real sockets, with requests that no official client would send.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -232,7 +232,9 @@ async fn oversized_messages_and_late_appends_are_refused_and_the_server_goes_on(
     assert!(client.append(oversized).await.is_err());
     let mut late = Request::new(stream::iter([append_options("s")]).chain_pending());
     late.set_timeout(Duration::from_millis(1));
-    assert_eq!(client.append(late).await.unwrap_err().code(), Code::DeadlineExceeded);
+    // This client keeps the time as well, and may be the first to notice.
+    let code = client.append(late).await.unwrap_err().code();
+    assert!(matches!(code, Code::DeadlineExceeded | Code::Cancelled), "{code}");
     append(&mut client, "s", 3).await;
     server.shutdown().await;
 }

@@ -13,7 +13,9 @@ fn fresh(name: &str) -> String {
 }
 
 fn events(count: usize, event_type: &str) -> Vec<EventData> {
-    (0..count).map(|n| EventData::json(event_type, json!({ "n": n })).expect("it is JSON").id(Uuid::new_v4())).collect()
+    (0..count)
+        .map(|n| EventData::json(event_type, &json!({ "n": n })).expect("it is JSON").id(Uuid::new_v4()))
+        .collect()
 }
 
 fn expecting(state: StreamState) -> AppendToStreamOptions {

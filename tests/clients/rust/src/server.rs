@@ -1,5 +1,6 @@
 //! Owns starting the real program with an empty directory of its own.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ impl Server {
         command.arg("serve").arg("--data").arg(data.path()).arg("--listen").arg(address.to_string());
         let process = command.stderr(Stdio::null()).spawn().expect("the server starts");
         let started = Instant::now();
-        while TcpStream::connect(address).is_err() {
+        while !is_live(address) {
             assert!(started.elapsed() < START_LIMIT, "the server did not start in time");
             std::thread::yield_now();
         }
@@ -42,4 +43,14 @@ impl Drop for Server {
         self.process.kill().expect("the server is running");
         self.process.wait().expect("it ends");
     }
+}
+
+/// The port is bound before the log is open, so only an answer says that the server serves.
+fn is_live(address: SocketAddr) -> bool {
+    let Ok(mut connection) = TcpStream::connect(address) else { return false };
+    let request = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    connection.write_all(request.as_bytes()).is_ok()
+        && connection.read_to_string(&mut answer).is_ok()
+        && answer.contains(" 204 ")
 }

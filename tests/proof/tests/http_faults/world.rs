@@ -82,6 +82,7 @@ impl World {
             store: Arc::clone(&self.store),
             clock: Arc::new(SystemClock::new()),
             metrics: Metrics::default(),
+            traffic: forebay_runtime::pipeline::Traffic::default(),
             checkpoints: self.stream("checkpoints"),
         };
         let (stop, (running, _started)) = (CancellationToken::new(), oneshot::channel());
