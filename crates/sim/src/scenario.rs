@@ -67,7 +67,7 @@ impl Scenario {
             seed,
             nodes,
             drifts_ppm: (0..nodes).map(|_| i64::try_from(chance.between(0, 20_000)).unwrap_or(0) - 10_000).collect(),
-            lease_ms: chance.between(1_500, 6_000),
+            lease_ms: if chance.hits(400) { chance.between(400, 1_000) } else { chance.between(1_500, 6_000) },
             events: chance.between(30, 300),
             keys: chance.between(1, 24),
             burst_max: chance.between(1, 12),
