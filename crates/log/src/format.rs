@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn impossible_numbers_are_refused_under_a_right_checksum() {
         let resealed = |first: u64, change: &dyn Fn(&mut Vec<u8>)| {
-            let mut stored = sample(3).encode();
+            let mut stored = sample(3).encode(&mut Packer::default());
             change(&mut stored);
             let crc = checksum(&stored[..CHECKED_HEADER], first, &stored[BLOCK_HEADER..]);
             stored[CHECKED_HEADER..BLOCK_HEADER].copy_from_slice(&crc.to_le_bytes());
