@@ -15,6 +15,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -31,11 +32,18 @@ pub(crate) struct ManifestFault {
     pub(crate) file: PathBuf,
     /// What is wrong with it.
     pub(crate) reason: String,
+    /// When the file was written, if it could be told.
+    written: Option<SystemTime>,
 }
 
 impl ManifestFault {
     fn new(file: &Path, reason: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), reason: reason.into() }
+        Self { file: file.to_owned(), reason: reason.into(), written: written(file) }
+    }
+
+    /// Whether the file is there as it was: a missing one is still missing, another was neither removed nor replaced.
+    pub(crate) fn is_still_there(&self) -> bool {
+        written(&self.file) == self.written
     }
 
     fn io(file: &Path, error: &io::Error) -> Self {
@@ -44,6 +52,10 @@ impl ManifestFault {
             _ => Self::new(file, format!("it cannot be read: {error}")),
         }
     }
+}
+
+fn written(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Checks the lists of an engine that was once opened whole.
