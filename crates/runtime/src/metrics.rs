@@ -103,6 +103,11 @@ pub struct Metrics {
     lag_seconds: Gauges,
     retries: Counters,
     lanes_busy: Gauges,
+    parked_keys: Gauges,
+    parked_records: Gauges,
+    parked_bytes: Gauges,
+    replayed: Counters,
+    parked_dropped: Counters,
 }
 
 impl Metrics {
@@ -137,6 +142,11 @@ impl Metrics {
             lag_seconds: self.lag_seconds.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
             lanes_busy: self.lanes_busy.get_or_create_owned(&labels),
+            parked_keys: self.parked_keys.get_or_create_owned(&labels),
+            parked_records: self.parked_records.get_or_create_owned(&labels),
+            parked_bytes: self.parked_bytes.get_or_create_owned(&labels),
+            replayed: self.replayed.get_or_create_owned(&labels),
+            parked_dropped: self.parked_dropped.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -172,6 +182,11 @@ impl Metrics {
         add(registry, "forebay_lag_seconds", help, &self.lag_seconds);
         add(registry, "forebay_retries", "Attempts after the first one", &self.retries);
         add(registry, "forebay_lanes_busy", "Lanes with a batch on its way", &self.lanes_busy);
+        add(registry, "forebay_parked_keys", "Keys with parked records", &self.parked_keys);
+        add(registry, "forebay_parked_records", "Records that are parked", &self.parked_records);
+        add(registry, "forebay_parked_bytes", "Bytes that are parked", &self.parked_bytes);
+        add(registry, "forebay_parked_replayed", "Parked records that were delivered after all", &self.replayed);
+        add(registry, "forebay_parked_dropped", "Parked records that were given up", &self.parked_dropped);
     }
 }
 
@@ -202,6 +217,11 @@ pub struct ConnectorMetrics {
     lag_seconds: Gauge<i64, AtomicI64>,
     retries: Counter,
     lanes_busy: Gauge<i64, AtomicI64>,
+    parked_keys: Gauge<i64, AtomicI64>,
+    parked_records: Gauge<i64, AtomicI64>,
+    parked_bytes: Gauge<i64, AtomicI64>,
+    replayed: Counter,
+    parked_dropped: Counter,
 }
 
 impl ConnectorMetrics {
@@ -245,6 +265,23 @@ impl ConnectorMetrics {
     pub fn parked(&self, records: u64) {
         self.parked.inc_by(records);
         self.in_flight.dec_by(signed(records));
+    }
+
+    /// So much is parked.
+    pub fn parked_now(&self, keys: u64, records: u64, bytes: u64) {
+        self.parked_keys.set(signed(keys));
+        self.parked_records.set(signed(records));
+        self.parked_bytes.set(signed(bytes));
+    }
+
+    /// Parked records were delivered after all.
+    pub fn replayed(&self, records: u64) {
+        self.replayed.inc_by(records);
+    }
+
+    /// Parked records were given up.
+    pub fn parked_dropped(&self, records: u64) {
+        self.parked_dropped.inc_by(records);
     }
 
     /// An attempt begins.

@@ -16,7 +16,7 @@ use super::activate::supervise;
 use super::runner::Runner;
 use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
-use crate::pipeline::Progress;
+use crate::pipeline::{ParkedDesk, Progress};
 
 /// What all commands, queries and supervisors of this process share.
 pub(crate) struct Node {
@@ -66,6 +66,8 @@ pub(crate) struct Hosting {
     pub(crate) phase: Phase,
     /// What the running pipeline has done.
     pub(crate) progress: Option<watch::Receiver<Progress>>,
+    /// Where commands about parked records go while it runs.
+    pub(crate) parked: Option<ParkedDesk>,
     /// The settings it runs with, as stored.
     pub(crate) settings: Option<SettingsMap>,
 }

@@ -17,9 +17,11 @@ use super::backoff::{Backoff, Streak};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
-use super::parked::ParkingLot;
+use super::parked::{LaneOrder, ParkingLot, ReplayOrder};
+use super::replay::Replays;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
+use super::transform::Script;
 use crate::metrics::ConnectorMetrics;
 use crate::settings::ErrorSettings;
 
@@ -37,7 +39,9 @@ pub(super) struct Delivery {
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
     pub(super) on: ErrorSettings,
-    pub(super) parking: Arc<dyn ParkingLot>,
+    pub(super) parking: Arc<ParkingLot>,
+    /// What makes records of those parked ones that the transform failed on.
+    pub(super) script: Option<Script>,
     pub(super) metrics: ConnectorMetrics,
     pub(super) is_logging: bool,
     pub(super) stop: CancellationToken,
@@ -56,6 +60,7 @@ pub(super) struct LaneTask {
     pub(super) pending: Pending,
     pub(super) held: Held,
     pub(super) parked: HashSet<Key>,
+    pub(super) replays: Replays,
     pub(super) standing: Option<Position>,
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
@@ -70,6 +75,10 @@ pub(super) struct LaneSite {
     pub(super) reports: mpsc::Sender<Report>,
     /// Keys whose records were parked by an earlier run.
     pub(super) parked: HashSet<Key>,
+    /// Those of them that are to be replayed.
+    pub(super) replays: Vec<ReplayOrder>,
+    /// Commands about parked keys.
+    pub(super) orders: mpsc::Receiver<LaneOrder>,
 }
 
 /// The lane ends.
@@ -102,6 +111,7 @@ impl LaneTask {
             reports: site.reports,
             held: Held::default(),
             parked: site.parked,
+            replays: Replays::new(site.orders, site.replays),
             standing: None,
             fruitless: 0,
             resting_until: None,
@@ -186,6 +196,7 @@ impl LaneTask {
                 Wake::At(at) => at,
                 Wake::ByInput => Instant::now() + Duration::from_secs(3600),
             };
+            let at = self.replays.next_due().map_or(at, |due| due.min(at));
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
@@ -193,6 +204,7 @@ impl LaneTask {
                     Some(records) => self.pending.take_in(records),
                     None => is_open = false,
                 },
+                order = self.replays.ordered() => self.obey(order).await?,
                 () = tokio::time::sleep_until(at) => {}
             }
         }
@@ -200,6 +212,9 @@ impl LaneTask {
 
     /// Does the next thing that can be done; answers what to wait for when there is none.
     async fn step(&mut self) -> Step<Option<Wake>> {
+        if self.replay().await? {
+            return Ok(None);
+        }
         if let Some(until) = self.resting_until {
             if Instant::now() < until {
                 return Ok(Some(Wake::At(until)));

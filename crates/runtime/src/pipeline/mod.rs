@@ -26,6 +26,7 @@ mod held;
 mod deliver;
 mod answer;
 mod parked;
+mod replay;
 mod report;
 mod conduct;
 mod tracker;
@@ -35,6 +36,10 @@ mod preview;
 mod testing;
 
 pub use checkpoint::CHECKPOINT_TYPE;
+pub use parked::{
+    ParkedCommand, ParkedCount, ParkedDesk, ParkedKey, ParkedLook, ParkedOutcome, ParkedRecord, ParkedRefusal,
+    last_count,
+};
 pub use plan::Plan;
 pub use preview::preview;
 pub use progress::Progress;

@@ -10,6 +10,7 @@ use super::filter::Filter;
 use super::key::Keying;
 use super::lanes::BatchLimits;
 use super::transform::Script;
+use crate::management::Secrecy;
 use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, shared_descriptions};
 
 const KIND_KEY: &str = "instanceTypeName";
@@ -29,6 +30,8 @@ pub struct Plan {
     pub(super) limits: BatchLimits,
     pub(super) backoff: Backoff,
     pub(super) target: Arc<dyn Target>,
+    /// Takes the secrets of the settings out of a text.
+    pub(super) redact: Arc<dyn Fn(String) -> String + Send + Sync>,
 }
 
 impl Plan {
@@ -67,6 +70,7 @@ impl Plan {
             limits: BatchLimits::new(&shared.batching, kind.batch_records_default),
             backoff: Backoff::new(&shared.resilience),
             target: Arc::from(target),
+            redact: redacting(settings, catalog),
             settings: shared,
         })
     }
@@ -101,6 +105,11 @@ impl Plan {
         let index = u32::try_from(index).unwrap_or(LANES_MAX);
         Lane(self.keying.first_lane(&self.settings, self.lanes).saturating_add(index))
     }
+}
+
+fn redacting(settings: &SettingsMap, catalog: &Catalog) -> Arc<dyn Fn(String) -> String + Send + Sync> {
+    let (secrecy, settings) = (Secrecy::of(settings, catalog), settings.clone());
+    Arc::new(move |text| secrecy.redacted(&settings, text))
 }
 
 fn find_kind<'a>(settings: &SettingsMap, catalog: &'a Catalog) -> Result<&'a Kind, SettingsErrors> {

@@ -1,5 +1,6 @@
 //! Owns reading: an open subscription, reopened when it breaks, filtered, and held to the window.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) enum Onward {
 
 /// What reading needs.
 pub(super) struct ReaderParts {
+    /// Where records came from that an earlier run parked, and that are parked still or were replayed or dropped.
+    pub(super) known: HashSet<Position>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) filter: Filter,
     pub(super) keying: Keying,
@@ -222,7 +225,7 @@ impl Reader {
 
     /// The key of an event that goes on; none for one that is settled already, dropped, or our own bookkeeping.
     fn keep(&self, event: &RecordedEvent) -> Option<super::key::Key> {
-        if self.settled.contains(event.position()) {
+        if self.settled.contains(event.position()) || self.parts.known.contains(&event.position()) {
             return None;
         }
         if !self.reads_stream && event.stream().starts_with(self.parts.own_streams.as_str()) {

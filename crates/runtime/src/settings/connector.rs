@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     AutocommitSettings, BatchSettings, ErrorSettings, HeaderSettings, LANES_MAX, LoggingSettings, Ordering,
-    ResilienceSettings, RestartSettings, SubscriptionSettings, TransformerSettings,
+    ParkingSettings, ResilienceSettings, RestartSettings, SubscriptionSettings, TransformerSettings,
 };
 
 /// What every connector can be told, whatever its kind.
@@ -43,6 +43,9 @@ pub struct ConnectorSettings {
     /// What happens after a failure that does not pass.
     #[serde(default)]
     pub errors: ErrorSettings,
+    /// How much may be set aside.
+    #[serde(default)]
+    pub parking: ParkingSettings,
     /// When the position is stored.
     #[serde(default)]
     pub autocommit: AutocommitSettings,

@@ -7,7 +7,7 @@ use forebay_connector::settings::SettingsMap;
 use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::pipeline::{End, ParkedDesk, Plan, Progress, Run, Surroundings, run};
 use forebay_store::{EventStore, LogPoint};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ pub(crate) struct Running {
     pub(crate) fenced: CancellationToken,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) running: oneshot::Receiver<()>,
+    pub(crate) parked: ParkedDesk,
     task: JoinHandle<End>,
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn start_with(
     let (stop, fenced) = (CancellationToken::new(), CancellationToken::new());
     let (told, running) = oneshot::channel();
     let (sender, progress) = watch::channel(Progress::default());
+    let parked = ParkedDesk::default();
     let order = Run {
         start_from,
         epoch,
@@ -58,9 +60,10 @@ pub(crate) fn start_with(
         fenced: fenced.clone(),
         stop_limit: Duration::from_secs(10),
         running: told,
+        parked: parked.clone(),
     };
     let task = tokio::spawn(run(plan, surroundings, order, sender));
-    Running { stop, fenced, progress, running, task }
+    Running { stop, fenced, progress, running, parked, task }
 }
 
 impl Running {

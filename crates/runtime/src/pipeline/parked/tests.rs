@@ -1,0 +1,1 @@
+//! What is parked, through restarts, reconfigures and second thoughts.
