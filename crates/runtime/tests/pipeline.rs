@@ -576,7 +576,8 @@ async fn a_script_that_throws_stops_or_parks() {
     assert_eq!(connector.progress.borrow().parked, 7);
     connector.stopped().await;
     let parked = store.events("$connectors/throws/parked");
-    let body: Value = serde_json::from_slice(parked[0].data_slice()).unwrap();
+    let first = parked.iter().find(|event| event.event_type() == "$conn-record-parked").unwrap();
+    let body: Value = serde_json::from_slice(first.data_slice()).unwrap();
     assert_eq!((&body["streamId"], &body["error"]["class"]), (&json!("s-1"), &json!("script")));
 }
 

@@ -27,15 +27,16 @@ pub(super) async fn ready(
     status::healthy(query.one("liveCode"))
 }
 
-/// The store and each connector. A failed connector is told, but makes no node unhealthy.
+/// The store and each connector. A connector that failed or has parked records is told, but makes no
+/// node unhealthy.
 pub(super) async fn detail(State(OperationsApi { api }): State<OperationsApi>) -> Response {
     let head = api.store.head().await;
     let connectors = api.connectors.list(ListQuery::default()).await;
     let position = head.as_ref().ok().copied().flatten();
     let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
     let views = connectors.unwrap_or_default();
-    let failed = views.iter().any(|view| view.error.is_some());
-    let word = match (serving, failed) {
+    let needs_somebody = views.iter().any(|view| view.error.is_some() || view.parked.records > 0);
+    let word = match (serving, needs_somebody) {
         (false, _) => "unavailable",
         (true, true) => "degraded",
         (true, false) => "ok",
@@ -55,7 +56,8 @@ fn connector(view: &ConnectorView, head: Option<Position>) -> Value {
         "id": view.id,
         "state": view.state.wire_name(),
         "error": error,
-        "parked": view.progress.map_or(0, |progress| progress.parked),
+        "parked": view.parked.records,
+        "parkedKeys": view.parked.keys,
         "lag": head.map_or(0, |head| head.commit().saturating_sub(settled.commit())),
     })
 }

@@ -23,3 +23,4 @@ mod disk_full;
 mod deliveries;
 mod commands;
 mod curl;
+mod parking;

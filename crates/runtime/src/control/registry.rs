@@ -211,6 +211,11 @@ impl Node {
         self.stream(format!("{}/{id}/checkpoints", self.config.stream_prefix))
     }
 
+    /// The stream of what a connector set aside.
+    pub(crate) fn parked_stream(&self, id: &str) -> StreamName {
+        self.stream(format!("{}/{id}/parked", self.config.stream_prefix))
+    }
+
     /// The stream of what the host saw a connector do.
     pub(crate) fn lifecycle_stream(&self, id: &str) -> StreamName {
         self.stream(format!("{}/{id}/lifecycle", self.config.stream_prefix))

@@ -60,6 +60,28 @@ pub struct ConnectorSettings {
     pub headers: HeaderSettings,
 }
 
+impl ConnectorSettings {
+    /// Every default, keyed by stream: what is left of settings that cannot be read any more.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            instance_type_name: String::new(),
+            subscription: SubscriptionSettings::default(),
+            transformer: TransformerSettings::default(),
+            ordering: Ordering::Stream,
+            ordering_key: String::new(),
+            lanes: None,
+            batching: BatchSettings::default(),
+            resilience: ResilienceSettings::default(),
+            errors: ErrorSettings::default(),
+            parking: ParkingSettings::default(),
+            autocommit: AutocommitSettings::default(),
+            restart: RestartSettings::default(),
+            logging: LoggingSettings::default(),
+            headers: HeaderSettings::default(),
+        }
+    }
+}
+
 /// Describes every key that all connectors share, in the order of the way of a record.
 pub fn shared_descriptions() -> Vec<SettingDescription> {
     describe::<ConnectorSettings>()

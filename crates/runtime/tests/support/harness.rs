@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::settings::SettingsMap;
+use forebay_connector::settings::{SettingsMap, decode};
 use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, ParkedDesk, Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::pipeline::{End, ParkedDesk, ParkedLook, Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::settings::ConnectorSettings;
 use forebay_store::{EventStore, LogPoint};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -43,12 +44,7 @@ pub(crate) fn start_with(
     epoch: Epoch,
 ) -> Running {
     let plan = Plan::build(id, &settings(pairs), &catalog()).unwrap();
-    let surroundings = Surroundings {
-        store: Arc::clone(store) as Arc<dyn EventStore>,
-        clock: Arc::new(SystemClock::new()),
-        metrics: Metrics::default(),
-        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
-    };
+    let surroundings = surroundings(id, store);
     let (stop, fenced) = (CancellationToken::new(), CancellationToken::new());
     let (told, running) = oneshot::channel();
     let (sender, progress) = watch::channel(Progress::default());
@@ -95,6 +91,26 @@ impl Running {
     pub(crate) async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
+    }
+}
+
+/// What is parked by a connector: as its pipeline knows it if it runs, as its stream says otherwise.
+pub(crate) async fn look(
+    id: &str,
+    store: &Arc<MemoryStore>,
+    pairs: &[(&str, &str)],
+    desk: Option<&ParkedDesk>,
+) -> ParkedLook {
+    let settings = decode::<ConnectorSettings>(&settings(pairs)).unwrap();
+    ParkedLook::at(desk, id, &settings, &surroundings(id, store)).await.unwrap()
+}
+
+fn surroundings(id: &str, store: &Arc<MemoryStore>) -> Surroundings {
+    Surroundings {
+        store: Arc::clone(store) as Arc<dyn EventStore>,
+        clock: Arc::new(SystemClock::new()),
+        metrics: Metrics::default(),
+        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
     }
 }
 

@@ -6,6 +6,6 @@ mod memory_store;
 mod scripted_sink;
 mod harness;
 
-pub(crate) use harness::{failure, settings, start, start_with};
+pub(crate) use harness::{failure, look, settings, start, start_with};
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use scripted_sink::{Answer, SinkScript, catalog};

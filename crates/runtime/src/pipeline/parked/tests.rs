@@ -1,1 +1,1 @@
-//! What is parked, through restarts, reconfigures and second thoughts.
+//! Owns tests of the lot that no pipeline shows: stored forms and counts.
