@@ -10,8 +10,8 @@
 //! ([`run`]): it alone knows what is settled, writes checkpoints, gives room in the window back and ends the others.
 //! Stations tell it what happened through one bounded queue, so a record is always accounted for before it is settled.
 //!
-//! What an attempt must pass before it is made (rate, pace, breaker, room) is [`flow`]; what connectors share in it is
-//! [`traffic`].
+//! What an attempt must pass before it is made (rate, pace, breaker, room) is `flow`; what connectors share in it is
+//! `traffic`.
 
 mod plan;
 mod run;
