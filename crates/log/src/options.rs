@@ -40,7 +40,7 @@ pub(crate) const PAGE_SIZE_MAX: usize = 64 << 20;
 /// A page examines at most so many events.
 pub(crate) const PAGE_EXAMINED_MAX: usize = 10_000;
 /// The engine's own cache, in bytes; it is there for the index.
-pub(crate) const ENGINE_CACHE_SIZE: u64 = 8 << 20;
+pub(crate) const ENGINE_CACHE_SIZE: u64 = 4 << 20;
 /// The engine's journal, in bytes: what a reopen after a crash replays at most, and the least the engine allows.
 pub(crate) const ENGINE_JOURNAL_SIZE_MAX: u64 = 64 << 20;
 /// The engine's write buffer for each keyspace, in bytes; small in tests, so that they meet tables and compaction.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Records in flight are bounded by twice what all lanes can hold in hand, within these.
-const RECORDS_MIN: usize = 2_048;
+const RECORDS_MIN: usize = 1_024;
 const RECORDS_MAX: usize = 32_768;
 /// The bytes in flight at which reading stops.
 const BYTES_MAX: usize = 32 << 20;
