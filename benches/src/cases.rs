@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::baseline::Loop;
 use crate::clock::now_us;
 use crate::connection::Connection;
+use crate::grpc::Appender;
 use crate::load::{self, Place, Plan};
 use crate::product::Product;
 use crate::receiver::SLOTS_MAX;
@@ -114,6 +115,7 @@ async fn measure(binary: &Path, plan: &Plan) -> Result<()> {
         println!("{row}");
         rows.push(row);
     }
+    println!("{}", live_over_grpc(plan, &product, &receiver, &mut places).await?);
     drop(product);
     let crowd = crowd(&Product::start(binary, &data).await?, &receiver, places.len()).await?;
     println!("{crowd}\n");
@@ -177,10 +179,7 @@ impl Bench<'_> {
     /// Appends events one by one while the connector is live; the latency from append to receipt.
     async fn live(&self, control: &mut Connection, places: &mut Vec<Place>) -> Result<(u64, u64)> {
         control.call(Method::GET, "/forget-latency/0", None).await?;
-        let first = self.plan.streams + u32::try_from(self.index)? * LIVE_STREAMS;
-        let live = |number: u32| Place { stream: first + number % LIVE_STREAMS, revision: number / LIVE_STREAMS };
-        let fresh: Vec<Place> = (0..self.plan.live_events).map(live).collect();
-        places.extend(&fresh);
+        let fresh = fresh_places(self.plan, self.index, places)?;
         self.product.append_live(&fresh, self.plan.live_rate).await?;
         wait_for(control, 0, places.len()).await?;
         let report = control.ask("/report/0").await?;
@@ -211,6 +210,41 @@ impl Bench<'_> {
         }
         Rate::Measured(rates).median().context("no round of the plain loop")
     }
+}
+
+/// One record in flight again, while the live events come over gRPC: what an official client's user waits for.
+async fn live_over_grpc(plan: &Plan, product: &Product, receiver: &Receiver, places: &mut Vec<Place>) -> Result<Row> {
+    let (slot, id) = (0, "bench-grpc");
+    let mut control = receiver.connect().await?;
+    control.call(Method::GET, &format!("/forget/{slot}"), None).await?;
+    product.forget_peak()?;
+    let (cpu_before, started) = (product.cpu_s()?, now_us());
+    product.start_connector(id, &receiver.settings(slot, &[("ordering", "all")])).await?;
+    wait_for(&mut control, slot, places.len()).await?;
+    let report = control.ask(&format!("/report/{slot}")).await?;
+    let first_ms = seconds(number(&report, "/firstUs").saturating_sub(started)) * 1000.0;
+    let rate = fault(&report).map_or_else(|| Rate::Measured(vec![rate(&report)]), Rate::Refused);
+    control.call(Method::GET, &format!("/forget-latency/{slot}"), None).await?;
+    let fresh = fresh_places(plan, CASES.len(), places)?;
+    Appender::open(product.address).await?.append_live(&fresh, plan.live_rate).await?;
+    wait_for(&mut control, slot, places.len()).await?;
+    let report = control.ask(&format!("/report/{slot}")).await?;
+    if let Some(fault) = fault(&report) {
+        bail!("live over gRPC: {fault}");
+    }
+    let latency_us = Some((number(&report, "/latency/p50Us"), number(&report, "/latency/p99Us")));
+    let (peak_mb, cpu_s) = (product.peak_mb()?, product.cpu_s()? - cpu_before);
+    product.delete_connector(id).await?;
+    Ok(Row { case: "strict, live events over gRPC", rate, baseline: None, latency_us, peak_mb, cpu_s, first_ms })
+}
+
+/// The events of a live phase, in streams that no other phase writes to; they belong to the load from now on.
+fn fresh_places(plan: &Plan, phase: usize, places: &mut Vec<Place>) -> Result<Vec<Place>> {
+    let first = plan.streams + u32::try_from(phase)? * LIVE_STREAMS;
+    let live = |number: u32| Place { stream: first + number % LIVE_STREAMS, revision: number / LIVE_STREAMS };
+    let fresh: Vec<Place> = (0..plan.live_events).map(live).collect();
+    places.extend(&fresh);
+    Ok(fresh)
 }
 
 /// Ten connectors at once over the whole log, in a server that was just started.

@@ -6,11 +6,13 @@ mod latency;
 mod load;
 mod receiver;
 mod connection;
+mod grpc;
 mod baseline;
 mod product;
 mod cases;
 mod table;
 mod soak;
+mod catch_up;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Usage: forebay-bench --forebay PATH [--quick]
        forebay-bench soak EVENTS
+       forebay-bench catch-up --forebay PATH --client PATH EVENTS
        forebay-bench receiver [--delay-ms N] [--fail-every N]";
 
 fn main() -> ExitCode {
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["receiver", rest @ ..] => receiver::run(rest),
         ["soak", events] => soak::run(events),
+        ["catch-up", "--forebay", binary, "--client", client, events] => {
+            catch_up::run(Path::new(binary), Path::new(client), events)
+        }
         ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL),
         ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK),
         _ => Err(anyhow::anyhow!("not understood: {}\n{USAGE}", words.join(" "))),

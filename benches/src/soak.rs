@@ -18,6 +18,8 @@ use crate::load::{self, Place};
 const APPENDERS: u32 = 16;
 const EVENTS_PER_APPEND: u32 = 100;
 const PROGRESS_EVERY: u64 = 1_000_000;
+/// Times of appends that wait to be counted.
+const REPORTS_MAX: usize = 1_024;
 
 /// Appends so many events, says how it goes, and opens the log again at the end.
 pub(crate) fn run(events: &str) -> Result<()> {
@@ -30,15 +32,9 @@ async fn soak(events: u64) -> Result<()> {
     // Beside the program and not among temporary files, which may lie in memory, where a sync costs nothing.
     let program = std::env::current_exe()?;
     let folder = tempfile::tempdir_in(program.parent().context("the program lies in a folder")?)?;
-    let (log, _) = EmbeddedLog::open(options(folder.path()))?;
+    let (log, _) = EmbeddedLog::open(options(&folder.path().join("data")))?;
     let log = Arc::new(log);
-    let (report, mut reports) = mpsc::channel(1024);
-    let appends = u32::try_from(events / u64::from(APPENDERS * EVENTS_PER_APPEND)).context("too many events")?;
-    for appender in 0..APPENDERS {
-        let store: Arc<dyn EventStore> = Arc::clone(&log) as Arc<dyn EventStore>;
-        tokio::spawn(append_all(store, appender, appends, report.clone()));
-    }
-    drop(report);
+    let mut reports = start_appenders(&log, events)?;
     let (begun, mut waits, mut appended) = (Instant::now(), Latency::default(), 0_u64);
     while let Some(wait) = reports.recv().await {
         waits.add(wait?);
@@ -51,14 +47,37 @@ async fn soak(events: u64) -> Result<()> {
     log.close().await;
     drop(log);
     let reopened = Instant::now();
-    let (log, recovery) = EmbeddedLog::open(options(folder.path()))?;
+    let (log, recovery) = EmbeddedLog::open(options(&folder.path().join("data")))?;
     println!("opened again in {} ms: {recovery:?}", reopened.elapsed().as_millis());
     log.close().await;
     Ok(())
 }
 
-fn options(folder: &std::path::Path) -> LogOptions {
-    LogOptions::new(folder.join("data"), Arc::new(SystemClock::new()))
+/// Fills a log with about so many events; answers how many there are.
+pub(crate) async fn fill(log: &Arc<EmbeddedLog>, events: u64) -> Result<u64> {
+    let mut reports = start_appenders(log, events)?;
+    let mut appended = 0;
+    while let Some(wait) = reports.recv().await {
+        wait?;
+        appended += u64::from(EVENTS_PER_APPEND);
+    }
+    Ok(appended)
+}
+
+/// A log in this folder.
+pub(crate) fn options(folder: &std::path::Path) -> LogOptions {
+    LogOptions::new(folder.to_owned(), Arc::new(SystemClock::new()))
+}
+
+/// Appends so many events, spread evenly; how long each append took comes back.
+fn start_appenders(log: &Arc<EmbeddedLog>, events: u64) -> Result<mpsc::Receiver<Result<u64>>> {
+    let (report, reports) = mpsc::channel(REPORTS_MAX);
+    let appends = u32::try_from(events / u64::from(APPENDERS * EVENTS_PER_APPEND)).context("too many events")?;
+    for appender in 0..APPENDERS {
+        let store: Arc<dyn EventStore> = Arc::clone(log) as Arc<dyn EventStore>;
+        tokio::spawn(append_all(store, appender, appends, report.clone()));
+    }
+    Ok(reports)
 }
 
 /// Appends to one stream, one append after the other, and reports how long each took, in microseconds.

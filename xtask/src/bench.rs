@@ -4,15 +4,17 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::workspace;
+use crate::{clients, workspace};
 
-/// Measures the product against a plain client loop, then the log against the disk; or soaks the log.
+/// Measures the product against a plain client loop, then the log against the disk; or soaks the log; or measures how fast
+/// an official client catches up.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => measure(&[]),
         ["--quick"] => measure(&["--quick"]),
         ["--soak", events] => soak(events),
-        _ => bail!("not known: {}; there are --quick and --soak EVENTS", arguments.join(" ")),
+        ["--catch-up", events] => catch_up(events),
+        _ => bail!("not known: {}; there are --quick, --soak EVENTS and --catch-up EVENTS", arguments.join(" ")),
     }
 }
 
@@ -27,6 +29,14 @@ fn measure(arguments: &[&str]) -> Result<()> {
 fn soak(events: &str) -> Result<()> {
     build(&["--package", "forebay-bench"])?;
     workspace::run(bench_program().args(["soak", events]))
+}
+
+fn catch_up(events: &str) -> Result<()> {
+    build(&["--package", "forebay", "--package", "forebay-bench"])?;
+    let client = clients::build_rust()?;
+    let binary = workspace::target_directory().join("release").join("forebay");
+    let mut bench = bench_program();
+    workspace::run(bench.args(["catch-up", "--forebay"]).arg(binary).arg("--client").arg(client).arg(events))
 }
 
 fn build(packages: &[&str]) -> Result<()> {

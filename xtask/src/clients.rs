@@ -113,6 +113,14 @@ fn run_rust(program: &Path, folder: &Path) -> Result<()> {
     workspace::run(run.arg("--").arg(program))
 }
 
+/// Builds the program over the official Rust client as fast as it gets; answers where it lies.
+pub(crate) fn build_rust() -> Result<PathBuf> {
+    let folder = workspace::target_directory().join("clients").join("rust");
+    let mut build = workspace::cargo(&["build", "--quiet", "--release", "--locked", "--manifest-path"]);
+    workspace::run(build.arg(conversation("rust/Cargo.toml")).arg("--target-dir").arg(&folder))?;
+    Ok(folder.join("release").join("forebay-clients-rust"))
+}
+
 fn conversation(path: &str) -> PathBuf {
     workspace::root().join("tests").join("clients").join(path)
 }

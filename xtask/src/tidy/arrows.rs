@@ -110,7 +110,11 @@ const ARROWS: &[Arrow] = &[
         ],
         uses_in_tests: &[],
     },
-    Arrow { package: "forebay-bench", uses: &["forebay-event", "forebay-store", "forebay-log"], uses_in_tests: &[] },
+    Arrow {
+        package: "forebay-bench",
+        uses: &["forebay-event", "forebay-store", "forebay-log", "forebay-wire"],
+        uses_in_tests: &[],
+    },
 ];
 
 /// The two kinds of tables in a manifest that draw an arrow.

@@ -1,8 +1,10 @@
 //! Talks to a running forebay as an application does, with the official Rust client.
 //!
 //! Usage: forebay-clients-rust PROGRAM. Prints one line for each part that passed; any failure ends it with a panic.
+//! Or: forebay-clients-rust catch-up URI EVENTS. Measures how fast the client takes so many events.
 #![expect(clippy::print_stdout, reason = "a tool talks to the terminal it was started in")]
 
+mod catch_up;
 mod server;
 mod parts;
 
@@ -12,8 +14,16 @@ use crate::server::Server;
 
 #[tokio::main]
 async fn main() -> kurrentdb::Result<()> {
-    let program = std::env::args().nth(1).expect("usage: forebay-clients-rust PROGRAM");
-    let server = Server::start(&program);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [program] => converse(program).await,
+        ["catch-up", uri, events] => catch_up::run(uri, events.parse().expect("a number of events")).await,
+        _ => panic!("usage: forebay-clients-rust PROGRAM | catch-up URI EVENTS"),
+    }
+}
+
+async fn converse(program: &str) -> kurrentdb::Result<()> {
+    let server = Server::start(program);
     for scheme in ["esdb", "kurrentdb+discover"] {
         let settings = server.uri(scheme).parse().expect("it is a connection string");
         let client = Client::new(settings).expect("the settings are valid");
