@@ -2,18 +2,22 @@
 //!
 //! | rule | what it refuses |
 //! | --- | --- |
-//! | order | a record at the target before an earlier one of its key is there or parked |
-//! | low water | a checkpoint that covers a record that is neither at the target nor parked |
+//! | order | a record at the target, parked or left out, before an earlier one of its key is |
+//! | low water | a checkpoint that covers a record that is nowhere: neither at the target nor parked nor left out |
 //! | repeats | a run offers what the checkpoint that it began with covers, or what its own sink has confirmed |
 //! | parked key | a run that knows of a parked key offers a later record of it |
-//! | one writer | two runs under one epoch, an epoch that goes back, a checkpoint of an epoch that is over |
-//! | lease | an owner that offers records after another one has the lease, its clock being sound |
+//! | policy | a record is parked or left out though the table says otherwise, or for the failure of another one |
 //! | once | a transactional target that has a record twice |
 //! | no loss, liveness | records or checkpoints that are missing long after the last fault |
+//!
+//! Who owns the connector is judged in `owners`, how much passes in `pace`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Fact, Life, Run, StoredCheckpoint};
+use crate::owners::Owners;
+use crate::pace::{Bounds, Pace};
+use crate::policy::{Action, Refusals};
 
 /// Violations beyond this are only counted.
 const VIOLATIONS_MAX: usize = 20;
@@ -29,6 +33,16 @@ pub(crate) struct Terms {
     pub(crate) once: bool,
     /// No clock stands still, so a lease can be relied on.
     pub(crate) sound_clocks: bool,
+    /// What the target refuses, and what is to become of it.
+    pub(crate) refusals: Refusals,
+    /// Retries are bounded, so any record may be given up.
+    pub(crate) gives_up: bool,
+    /// How long a lease lasts.
+    pub(crate) lease_ms: u64,
+    /// Only nodes fail.
+    pub(crate) is_drill: bool,
+    /// How much may pass.
+    pub(crate) bounds: Bounds,
 }
 
 /// The model.
@@ -40,15 +54,15 @@ pub(crate) struct Checker {
     keys: BTreeMap<String, KeyModel>,
     applied: BTreeSet<u64>,
     parked: BTreeSet<u64>,
+    left_out: BTreeSet<u64>,
     parks: Vec<Park>,
     runs: BTreeMap<Run, RunModel>,
-    owners: BTreeMap<u64, Life>,
+    owners: Owners,
+    pace: Pace,
     last_read: BTreeMap<Life, StoredCheckpoint>,
     parked_read: BTreeMap<Life, usize>,
     facts: usize,
     checkpoint: StoredCheckpoint,
-    lease: (String, u64),
-    crashed: BTreeSet<Life>,
     counts: Counts,
     violations: Vec<String>,
 }
@@ -93,32 +107,46 @@ pub struct Counts {
     pub repeats: u64,
     /// Records set aside.
     pub parked: u64,
+    /// Records left out, as the table says.
+    pub left_out: u64,
     /// Runs of the pipeline.
     pub runs: u64,
     /// Crashes of nodes.
     pub crashes: u64,
     /// Transactions of an epoch that was over, refused.
     pub refused: u64,
+    /// Leases that another node took when they had run out.
+    pub take_overs: u64,
+    /// The longest take-over of a drill, in thousandths of the lease.
+    pub take_over_permille_max: u64,
+    /// The most records of a run that were confirmed before it.
+    pub repeats_max: u64,
+    /// Operations on lease streams in histories that were found linearizable.
+    pub lease_operations: u64,
+    /// The same on checkpoint streams.
+    pub checkpoint_operations: u64,
 }
 
 impl Checker {
     /// A checker of an empty history.
     pub(crate) fn new(terms: Terms) -> Self {
+        let owners = Owners::new(terms.lease_ms, terms.is_drill, terms.sound_clocks);
+        let pace = Pace::new(terms.bounds);
         Self {
             terms,
             records: BTreeMap::new(),
             keys: BTreeMap::new(),
             applied: BTreeSet::new(),
             parked: BTreeSet::new(),
+            left_out: BTreeSet::new(),
             parks: Vec::new(),
             runs: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            owners,
+            pace,
             last_read: BTreeMap::new(),
             parked_read: BTreeMap::new(),
             facts: 0,
             checkpoint: StoredCheckpoint::default(),
-            lease: (String::new(), 0),
-            crashed: BTreeSet::new(),
             counts: Counts::default(),
             violations: Vec::new(),
         }
@@ -131,17 +159,26 @@ impl Checker {
 
     /// What happened how often.
     pub(crate) fn counts(&self) -> Counts {
-        Counts { runs: self.runs.len() as u64, ..self.counts }
+        let take_overs = self.owners.take_overs();
+        Counts {
+            runs: self.runs.len() as u64,
+            take_overs: take_overs.count,
+            take_over_permille_max: take_overs.longest_permille,
+            repeats_max: self.pace.repeats_most(),
+            ..self.counts
+        }
     }
 
     /// Judges the next fact.
-    pub(crate) fn take_in(&mut self, fact: &Fact) {
+    pub(crate) fn take_in(&mut self, at_ms: u64, fact: &Fact) {
         self.facts += 1;
+        let wrong = self.owners.take_in(at_ms, fact).into_iter().chain(self.pace.take_in(at_ms, fact));
+        wrong.collect::<Vec<_>>().into_iter().for_each(|wrong| self.violate(wrong));
         match fact {
             Fact::Written { stream, position } => self.written(stream, *position),
             Fact::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
-            Fact::Lease { holder, epoch, .. } => self.lease(holder, *epoch),
             Fact::Parked { position, epoch } => self.parked(*position, *epoch),
+            Fact::LeftOut { position, .. } => self.left_out(*position),
             Fact::ReadCheckpoint { life, checkpoint } => {
                 self.last_read.insert(*life, checkpoint.clone().unwrap_or_default());
             }
@@ -156,11 +193,8 @@ impl Checker {
                 }
             }
             Fact::Refused { .. } => self.counts.refused += 1,
-            Fact::Crashed { life } => {
-                self.crashed.insert(*life);
-                self.counts.crashes += 1;
-            }
-            Fact::Closed { .. } | Fact::Began { .. } | Fact::Bookkeeping { .. } | Fact::Fault { .. } => {}
+            Fact::Crashed { .. } => self.counts.crashes += 1,
+            _ => {}
         }
     }
 
@@ -169,6 +203,11 @@ impl Checker {
         let missing = self.records.keys().copied().filter(|position| !self.is_settled(*position)).collect();
         let covered = self.records.keys().all(|position| covers(&self.checkpoint, *position));
         (missing, covered)
+    }
+
+    /// Notes that histories of so many operations on the lease and the checkpoint were found linearizable.
+    pub(crate) fn linearizable(&mut self, lease: usize, checkpoint: usize) {
+        (self.counts.lease_operations, self.counts.checkpoint_operations) = (lease as u64, checkpoint as u64);
     }
 
     /// Says that something did not come about in time.
@@ -188,10 +227,7 @@ impl Checker {
     /// Compares what the last run says of itself, if it is on this node, with what was seen.
     pub(crate) fn accounts(&mut self, life: Life, account: Account) {
         let Account { read, delivered, skipped, parked } = account;
-        let (holder, owner) = self.lease.clone();
-        if !holder.ends_with(&(life.node + 1).to_string()) {
-            return;
-        }
+        let Some((_, owner)) = self.owners.owner().filter(|(holder, _)| *holder == life.node) else { return };
         if read != delivered + skipped + parked {
             self.violate(format!(
                 "accounting: {read} read, but {delivered} delivered + {skipped} skipped + {parked} parked at rest"
@@ -210,7 +246,7 @@ impl Checker {
     }
 
     fn is_settled(&self, position: u64) -> bool {
-        self.applied.contains(&position) || self.parked.contains(&position)
+        self.applied.contains(&position) || self.parked.contains(&position) || self.left_out.contains(&position)
     }
 
     fn written(&mut self, stream: &str, position: u64) {
@@ -225,10 +261,6 @@ impl Checker {
     }
 
     fn checkpoint(&mut self, checkpoint: &StoredCheckpoint) {
-        if checkpoint.epoch < self.checkpoint.epoch {
-            let (late, now) = (checkpoint.epoch, self.checkpoint.epoch);
-            self.violate(format!("one writer: epoch {late} stored a checkpoint after epoch {now} had"));
-        }
         let early = self.records.keys().copied().find(|at| covers(checkpoint, *at) && !self.is_settled(*at));
         if let Some(position) = early {
             self.violate(format!(
@@ -237,16 +269,6 @@ impl Checker {
             ));
         }
         self.checkpoint = checkpoint.clone();
-    }
-
-    fn lease(&mut self, holder: &str, epoch: u64) {
-        let (last_holder, last_epoch) = self.lease.clone();
-        if epoch < last_epoch || (epoch == last_epoch && !last_holder.is_empty() && last_holder != holder) {
-            self.violate(format!(
-                "one writer: {holder} has the lease in epoch {epoch} after {last_holder} in epoch {last_epoch}"
-            ));
-        }
-        self.lease = (holder.to_owned(), epoch);
     }
 
     fn parked(&mut self, position: u64, epoch: u64) {
@@ -259,21 +281,38 @@ impl Checker {
         }
         self.counts.parked += 1;
         self.in_order(position, &place, "parked");
+        let follows = self.parks.iter().any(|park| park.key == place.key && park.position < position);
+        // A restart may set aside once more what had got through before the first of its key was parked.
+        let is_repeat = self.applied.contains(&position) && self.parks.iter().any(|park| park.key == place.key);
+        if !follows && !is_repeat && !self.terms.gives_up && !self.is_to_be(position, Action::Park) {
+            self.violate(format!(
+                "policy: the record at {position} is parked, as the first of its key, and need not be"
+            ));
+        }
         self.parks.push(Park { at: self.facts, key: place.key, position, epoch });
     }
 
+    fn left_out(&mut self, position: u64) {
+        let Some(place) = self.records.get(&position).cloned() else {
+            self.violate(format!("policy: what is left out at {position} was never to be delivered"));
+            return;
+        };
+        if !self.left_out.insert(position) {
+            self.violate(format!("accounting: the record at {position} is left out twice"));
+        }
+        self.counts.left_out += 1;
+        self.in_order(position, &place, "left out");
+        if !self.is_to_be(position, Action::Skip) {
+            self.violate(format!("policy: the record at {position} is left out and need not be"));
+        }
+    }
+
+    /// Whether the target refuses a record and the table says that this is to become of it.
+    fn is_to_be(&self, position: u64, action: Action) -> bool {
+        self.terms.refusals.of_record(position).is_some_and(|(_, wanted)| wanted == action)
+    }
+
     fn offered(&mut self, run: Run, positions: &[u64]) {
-        let owner = *self.owners.entry(run.epoch).or_insert(run.life);
-        if owner != run.life {
-            self.violate(format!("one writer: {owner:?} and {:?} both deliver in epoch {}", run.life, run.epoch));
-        }
-        if self.crashed.contains(&run.life) {
-            self.violate(format!("one writer: {:?} delivers after its end", run.life));
-        }
-        let newest = self.lease.1;
-        if self.terms.sound_clocks && run.epoch < newest {
-            self.violate(format!("lease: epoch {} delivers while epoch {newest} has the lease", run.epoch));
-        }
         if !self.runs.contains_key(&run) {
             let began_with = self.last_read.get(&run.life).cloned().unwrap_or_default();
             let knows_parked_up_to = self.parked_read.get(&run.life).copied().unwrap_or(0);
@@ -325,10 +364,10 @@ impl Checker {
 
     /// A record was settled: every earlier one of its key must be, too.
     fn in_order(&mut self, position: u64, place: &Place, how: &str) {
-        let (applied, parked) = (&self.applied, &self.parked);
+        let (applied, parked, left_out) = (&self.applied, &self.parked, &self.left_out);
         let Some(model) = self.keys.get_mut(&place.key) else { return };
         let skipped = (place.number > model.reached).then(|| model.positions.get(model.reached).copied());
-        let is_settled = |at: &&u64| applied.contains(at) || parked.contains(at);
+        let is_settled = |at: &&u64| applied.contains(at) || parked.contains(at) || left_out.contains(at);
         model.reached += model.positions.iter().skip(model.reached).take_while(is_settled).count();
         if let Some(missing) = skipped.flatten() {
             self.violate(format!("order: {position} is {how} before {missing} of the same key"));

@@ -43,17 +43,19 @@ impl NodeClock {
         self.state.lock().wall_offset_ms += by_ms;
     }
 
-    /// Lets the monotonic clock stand still, as in a machine that is suspended, or run on.
-    pub(crate) fn freeze(&self, frozen: bool) {
+    /// Lets the monotonic clock stand still: nobody on the node looks at it.
+    pub(crate) fn freeze(&self) {
+        let now = self.run();
+        self.state.lock().frozen_at.get_or_insert(now);
+    }
+
+    /// Lets the monotonic clock run on: from where it stood, as after a machine was suspended, or from where it would be,
+    /// as after a process was stopped.
+    pub(crate) fn thaw(&self, was_suspended: bool) {
         let now = self.run();
         let mut state = self.state.lock();
-        match (frozen, state.frozen_at) {
-            (true, None) => state.frozen_at = Some(now),
-            (false, Some(since)) => {
-                state.stood_still += now.saturating_sub(since);
-                state.frozen_at = None;
-            }
-            _ => {}
+        if let Some(since) = state.frozen_at.take().filter(|_| was_suspended) {
+            state.stood_still += now.saturating_sub(since);
         }
     }
 
@@ -98,11 +100,16 @@ mod tests {
         assert_eq!(clock.monotonic() - monotonic, Duration::from_secs(101));
         clock.jump(-3_600_000);
         assert!(clock.now() < wall);
-        clock.freeze(true);
+        clock.freeze();
         tokio::time::advance(Duration::from_secs(100)).await;
         assert_eq!(clock.monotonic() - monotonic, Duration::from_secs(101));
-        clock.freeze(false);
+        clock.thaw(true);
         tokio::time::advance(Duration::from_secs(100)).await;
         assert_eq!(clock.monotonic() - monotonic, Duration::from_secs(202));
+        clock.freeze();
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(clock.monotonic() - monotonic, Duration::from_secs(202));
+        clock.thaw(false);
+        assert_eq!(clock.monotonic() - monotonic, Duration::from_secs(303));
     }
 }

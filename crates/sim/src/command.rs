@@ -87,8 +87,19 @@ fn run_many(order: &Order) -> ExitCode {
     let done = done.into_inner();
     println!("{done} seeds from {} in {:.1} s: {} failed", order.from, begun.elapsed().as_secs_f64(), failures.len());
     println!(
-        "{} records, {} delivered, {} repeats, {} parked, {} runs of the pipeline, {} crashes, {} stale writes refused",
-        total.records, total.applied, total.repeats, total.parked, total.runs, total.crashes, total.refused
+        "{} records, {} delivered, {} repeats, {} parked, {} left out, {} runs of the pipeline, {} crashes",
+        total.records, total.applied, total.repeats, total.parked, total.left_out, total.runs, total.crashes
+    );
+    println!(
+        "{} take-overs, the longest of a drill {:.2} leases, {} stale writes refused, a run repeats at most {}",
+        total.take_overs,
+        total.take_over_permille_max as f64 / 1000.0,
+        total.refused,
+        total.repeats_max
+    );
+    println!(
+        "histories of {} operations on leases and {} on checkpoints are linearizable",
+        total.lease_operations, total.checkpoint_operations
     );
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -101,7 +112,13 @@ fn sum(one: Counts, other: Counts) -> Counts {
         parked: one.parked + other.parked,
         runs: one.runs + other.runs,
         crashes: one.crashes + other.crashes,
+        left_out: one.left_out + other.left_out,
         refused: one.refused + other.refused,
+        take_overs: one.take_overs + other.take_overs,
+        take_over_permille_max: one.take_over_permille_max.max(other.take_over_permille_max),
+        repeats_max: one.repeats_max.max(other.repeats_max),
+        lease_operations: one.lease_operations + other.lease_operations,
+        checkpoint_operations: one.checkpoint_operations + other.checkpoint_operations,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::chance::Chance;
 use crate::check::{Account, Checker, Counts};
 use crate::history::{Fact, History};
 use crate::life::{Open, live, open, set_up};
+use crate::linear::{Verdict, judge};
+use crate::operations::Register;
 use crate::scenario::{CONNECTOR, Scenario};
 use crate::troubles::{make_trouble, write_events};
 use crate::world::World;
@@ -67,6 +69,7 @@ async fn drive(scenario: Scenario) -> Outcome {
     };
     let mut violations = history.checker(|checker| checker.violations().to_vec());
     violations.extend(complaint);
+    violations.extend(linearizability(&world));
     Outcome {
         seed,
         trace_hash: history.trace_hash(),
@@ -76,6 +79,21 @@ async fn drive(scenario: Scenario) -> Outcome {
         violations,
         tail: history.tail(),
     }
+}
+
+/// Judges what the nodes asked of lease and checkpoint, and were answered.
+fn linearizability(world: &World) -> Vec<String> {
+    let (leases, checkpoints) = (world.operations.of(Register::Lease), world.operations.of(Register::Checkpoint));
+    let mut wrong = Vec::new();
+    for (name, operations) in [("lease", &leases), ("checkpoint", &checkpoints)] {
+        match judge(operations) {
+            Verdict::Linearizable => {}
+            Verdict::Impossible(why) => wrong.push(format!("linearizability of the {name}: {why}")),
+            Verdict::Undecided => wrong.push(format!("linearizability of the {name}: the search was given up")),
+        }
+    }
+    world.history.checker(|checker| checker.linearizable(leases.len(), checkpoints.len()));
+    wrong
 }
 
 async fn live_through(world: &Arc<World>) -> Result<(), String> {

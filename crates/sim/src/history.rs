@@ -31,6 +31,8 @@ pub(crate) enum Fact {
     Lease { holder: String, epoch: u64, released: bool },
     /// A record set aside is durable: the position of its event.
     Parked { position: u64, epoch: u64 },
+    /// What tells of a record that was left out is durable: the position of its event.
+    LeftOut { position: u64, epoch: u64 },
     /// Some other event of the connectors' own is durable.
     Bookkeeping { stream: String, event_type: String, position: u64 },
     /// A life was answered which checkpoint is the last.
@@ -41,12 +43,20 @@ pub(crate) enum Fact {
     Offered { run: Run, lane: u32, attempt: u32, positions: Vec<u64> },
     /// A record is durable at the target.
     Applied { position: u64 },
+    /// An owner has claimed a lane of a transactional target.
+    Claimed { lane: u32, epoch: u64 },
+    /// A transaction of an owner is durable there.
+    Committed { lane: u32, epoch: u64, records: usize },
     /// The sink has told the pipeline that records are delivered.
     Marked { run: Run, positions: Vec<u64> },
     /// A transactional target was asked by an epoch that is over, and refused.
     Refused { epoch: u64 },
     /// A life begins.
     Began { life: Life, drift_ppm: i64 },
+    /// A node is up, runs, and reaches the store from now on; or not.
+    Able { node: usize, is_able: bool },
+    /// A life is asked to end.
+    Closing { life: Life },
     /// A life ends where it stands.
     Crashed { life: Life },
     /// A life ends as asked.
@@ -99,18 +109,23 @@ impl History {
 
     /// Adds a fact.
     pub(crate) fn add(&self, fact: Fact) {
-        let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at_ms = self.at_ms();
         let mut state = self.state.lock();
         (at_ms, &fact).hash(&mut state.trace);
         state.facts += 1;
         let had = state.checker.violations().len();
-        state.checker.take_in(&fact);
+        state.checker.take_in(at_ms, &fact);
         if had == 0 || state.tail.len() < TAIL_MAX {
             if state.tail.len() == TAIL_MAX {
                 state.tail.pop_front();
             }
             state.tail.push_back((at_ms, fact));
         }
+    }
+
+    /// How long it is since the beginning, in milliseconds.
+    pub(crate) fn at_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Asks the checker.

@@ -49,7 +49,7 @@ pub(crate) async fn set_up(world: &Arc<World>, connectors: &Connectors) -> Resul
 
 /// One life after the other, until dropped. The first one may be open already.
 pub(crate) async fn live(world: Arc<World>, node: Arc<Node>, open_now: Open) {
-    let chance = Chance::of(world.scenario.seed, if node.index == 0 { "life 0" } else { "life 1" });
+    let chance = Chance::of(world.scenario.seed, &format!("life {}", node.index));
     let mut crashes_left = world.scenario.crashes;
     loop {
         let is_up = open_now.lock().is_some();
@@ -66,10 +66,16 @@ pub(crate) async fn live(world: Arc<World>, node: Arc<Node>, open_now: Open) {
                     return;
                 }
             }
+            node.open(true);
             if world.is_hostile() && chance.hits(300) {
                 tokio::time::sleep(chance.millis(500, 20_000)).await;
                 let connectors = open_now.lock().clone();
                 if let Some(connectors) = connectors.filter(|_| world.is_hostile()) {
+                    let is_able = node.is_cut_until().is_none();
+                    node.open(false);
+                    if is_able {
+                        world.history.add(Fact::Closing { life });
+                    }
                     connectors.shutdown().await;
                     return;
                 }

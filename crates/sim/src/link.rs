@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use forebay_event::{ExpectedRevision, Position, ProposedEvent, RecordedEvent, Revision, StreamName};
 use forebay_store::{
     AllPage, AppendError, AppendRequest, Appended, Direction, EventStore, METADATA_TYPE, Notice, ReadAll, ReadError,
-    ReadStream, StreamMetadata, StreamPage, SubscribeAll, SubscribeError, SubscribeStream, Subscription,
+    ReadStream, StreamMetadata, StreamPage, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream, Subscription,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -54,7 +54,11 @@ impl Link {
         if !self.world.is_hostile() {
             return (Way::Through, Duration::from_millis(1));
         }
-        let delay = if chance.hits(20) { chance.millis(100, 2_000) } else { chance.millis(0, scenario.delay_ms_max) };
+        let delay = if chance.hits(20) && !scenario.is_drill {
+            chance.millis(100, 2_000)
+        } else {
+            chance.millis(0, scenario.delay_ms_max)
+        };
         let way = match chance.number() % 1000 {
             number if number < scenario.call_lost_permille => Way::Lost,
             number if number < 2 * scenario.call_lost_permille => Way::AnswerLost,
@@ -109,11 +113,9 @@ impl Link {
         self.back(way).await.map_err(unavailable)?;
         answer
     }
-}
 
-#[async_trait]
-impl EventStore for Link {
-    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+    /// Takes an append to the store and its answer back.
+    async fn send(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let unavailable = |reason| AppendError::Unavailable { reason };
         let way = self.there().await.map_err(unavailable)?;
         let (store, chance) = (Arc::clone(&self.world.store), &self.node.chance);
@@ -137,6 +139,19 @@ impl EventStore for Link {
             _ => Err(unavailable("the simulated store did not answer".to_owned())),
         }
     }
+}
+
+#[async_trait]
+impl EventStore for Link {
+    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        let (operations, history) = (&self.world.operations, &self.world.history);
+        let under_way = operations.appends(self.node.index, history.at_ms(), &request);
+        let answer = self.send(request).await;
+        if let Some(under_way) = under_way {
+            operations.appended(under_way, history.at_ms(), &answer);
+        }
+        answer
+    }
 
     async fn delete(&self, stream: &StreamName, expected: ExpectedRevision) -> Result<Position, AppendError> {
         let appended = self.set_metadata(stream, expected, StreamMetadata::soft_deleted()).await?;
@@ -148,7 +163,13 @@ impl EventStore for Link {
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<StreamPage, ReadError> {
+        let (operations, history) = (&self.world.operations, &self.world.history);
+        let is_look = read.direction == Direction::Backward && read.from == StreamPoint::End;
+        let under_way = is_look.then(|| operations.looks(self.node.index, history.at_ms(), &read.stream)).flatten();
         let page = self.read(|| self.world.store.read_stream(&read)).await;
+        if let Some(under_way) = under_way {
+            operations.looked(under_way, history.at_ms(), &page);
+        }
         let name = read.stream.as_str();
         let is_found = !matches!(page, Err(ReadError::Unavailable { .. }));
         if is_found && name.ends_with("/checkpoints") && read.direction == Direction::Backward {

@@ -27,6 +27,10 @@ pub(crate) fn fact_of(event: &RecordedEvent) -> Option<Fact> {
             position: number(body.get("logPosition")),
             epoch: body.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
         },
+        Some("skipped") => Fact::LeftOut {
+            position: number(body.get("logPosition")),
+            epoch: body.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
+        },
         _ => other,
     })
 }

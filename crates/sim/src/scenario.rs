@@ -4,6 +4,8 @@ use forebay_connector::settings::SettingsMap;
 
 use crate::chance::Chance;
 use crate::check::Terms;
+use crate::pace::Bounds;
+use crate::policy::Refusals;
 
 /// The id of the connector that every run has.
 pub(crate) const CONNECTOR: &str = "orders-sim";
@@ -15,6 +17,8 @@ pub(crate) const WANTED: &str = "order-";
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
+    /// Only nodes go down, stand still or are cut off: then how long a take-over lasts can be held to a bound.
+    pub(crate) is_drill: bool,
     /// By how many millionths each node's clock is fast, or slow.
     pub(crate) drifts_ppm: Vec<i64>,
     pub(crate) lease_ms: u64,
@@ -38,8 +42,19 @@ pub(crate) struct Scenario {
     pub(crate) steps_max: u64,
     /// What is done to the world: pause between two faults.
     pub(crate) trouble_ms_max: u64,
+    /// Nodes are suspended or stopped for a while.
     pub(crate) freezes: bool,
+    /// Nodes are cut off from the store for a while.
+    pub(crate) cuts: bool,
     pub(crate) target: TargetTerms,
+    pub(crate) refusals: Refusals,
+    /// After so many retries a record is given up.
+    pub(crate) retries_max: Option<u64>,
+    /// At most so many records per second, after a burst of so many milliseconds.
+    pub(crate) rate: Option<(u64, u64)>,
+    /// The breaker opens after so many failures, for so many milliseconds; none when there is no breaker.
+    pub(crate) breaker: Option<(u64, u64)>,
+    pub(crate) adapts: bool,
 }
 
 /// How the target behaves.
@@ -48,8 +63,6 @@ pub(crate) struct TargetTerms {
     pub(crate) latency_ms_max: u64,
     /// Attempts that do not go well.
     pub(crate) trouble_permille: u64,
-    /// Records that it never takes.
-    pub(crate) refused_permille: u64,
     /// Answers that a person must act on.
     pub(crate) stop_permille: u64,
 }
@@ -58,17 +71,26 @@ impl Scenario {
     /// What this seed says.
     pub(crate) fn of(seed: u64) -> Self {
         let chance = Chance::of(seed, "scenario");
-        let nodes = if chance.hits(400) { 2 } else { 1 };
+        let nodes = [1, 1, 1, 1, 2, 2, 2, 3, 3, 4].get(chance.size(0, 9)).copied().unwrap_or(1);
+        let is_drill = nodes > 1 && chance.hits(300);
         let once = chance.hits(300);
-        let one_key = once || chance.hits(150);
-        let is_wild = chance.hits(600);
-        let freezes = nodes == 2 && chance.hits(400);
+        let one_key = chance.hits(200);
+        let is_wild = !is_drill && chance.hits(600);
+        let freezes = nodes > 1 && chance.hits(400);
+        let lease_ms = match chance.hits(400) {
+            true if !is_drill => chance.between(400, 1_000),
+            _ => chance.between(1_500, 6_000),
+        };
+        let is_slow = chance.hits(50);
+        let refused = chance.hits(400);
+        let refusals = Refusals::of(seed, if refused { chance.between(2, 40) } else { 0 }, !is_drill);
         Self {
             seed,
             nodes,
+            is_drill,
             drifts_ppm: (0..nodes).map(|_| i64::try_from(chance.between(0, 20_000)).unwrap_or(0) - 10_000).collect(),
-            lease_ms: if chance.hits(400) { chance.between(400, 1_000) } else { chance.between(1_500, 6_000) },
-            events: chance.between(30, 300),
+            lease_ms,
+            events: chance.between(30, if is_slow { 60 } else { 300 }),
             keys: chance.between(1, 24),
             burst_max: chance.between(1, 12),
             pause_ms_max: chance.between(50, 700),
@@ -84,26 +106,54 @@ impl Scenario {
             delay_ms_max: chance.between(0, 30),
             crashes: chance.between(0, 8),
             steps_max: chance.between(20, 500),
-            trouble_ms_max: if is_wild || freezes { chance.between(500, 8_000) } else { 60_000 },
+            trouble_ms_max: if is_wild || is_drill || freezes { chance.between(500, 8_000) } else { 60_000 },
             freezes,
+            cuts: !is_drill || chance.hits(500),
             target: TargetTerms {
-                latency_ms_max: chance.between(0, 60),
+                latency_ms_max: if is_slow { 1_800 } else { chance.between(0, 60) },
                 trouble_permille: if chance.hits(800) { chance.between(10, 400) } else { 0 },
-                refused_permille: if chance.hits(400) && !one_key { chance.between(2, 40) } else { 0 },
-                stop_permille: if chance.hits(300) { 4 } else { 0 },
+                stop_permille: if chance.hits(300) && !is_drill { 4 } else { 0 },
             },
+            refusals,
+            retries_max: chance.hits(100).then(|| chance.between(1, 4)),
+            rate: chance.hits(250).then(|| (chance.between(20, 200), chance.between(100, 2_000))),
+            breaker: chance.hits(850).then(|| (chance.between(1, 10), chance.between(200, 5_000))),
+            adapts: chance.hits(750),
         }
     }
 
     /// What the checker is told.
     pub(crate) fn terms(&self) -> Terms {
-        Terms { one_key: self.one_key, wanted: WANTED, once: self.once, sound_clocks: !self.freezes }
+        Terms {
+            one_key: self.one_key,
+            wanted: WANTED,
+            once: self.once,
+            sound_clocks: !self.freezes,
+            refusals: self.refusals.clone(),
+            gives_up: self.retries_max.is_some(),
+            lease_ms: self.lease_ms,
+            is_drill: self.is_drill,
+            bounds: Bounds {
+                rate: self.rate,
+                threshold: self.threshold,
+                in_flight_max: self.lanes * self.batch,
+                repeats_are_bound: self.is_drill && !self.freezes && !self.cuts,
+            },
+        }
     }
 
     /// The settings of the connector.
     pub(crate) fn settings(&self) -> SettingsMap {
         let kind = if self.once { "sim-table-sink" } else { "sim-sink" };
+        let (breaker_failures, breaker_ms) = self.breaker.unwrap_or((1, 1));
+        let (per_second, burst_ms) = self.rate.unwrap_or((1_000_000, 1_000));
+        let retries_max = self.retries_max.map_or("-1".to_owned(), |most| most.to_string());
+        let policy = self.refusals.table();
         let numbers = [
+            ("breaker:failures", breaker_failures),
+            ("breaker:delayMs", breaker_ms),
+            ("rateLimit:eventsPerSecond", per_second),
+            ("rateLimit:burstMs", burst_ms),
             ("batching:batchSize", self.batch),
             ("batching:batchTimeoutMs", self.batch_age_ms),
             ("autocommit:recordsThreshold", self.threshold),
@@ -128,9 +178,14 @@ impl Scenario {
             ("errors:onReject", "park"),
             ("restart:policy", "onFailure"),
             ("logging:enabled", "false"),
+            ("breaker:enabled", if self.breaker.is_some() { "true" } else { "false" }),
+            ("adaptive:enabled", if self.adapts { "true" } else { "false" }),
+            ("resilience:maxRetries", &retries_max),
+            ("errors:policy", &policy),
         ];
         let numbers = numbers.map(|(key, number)| (key.to_owned(), number.to_string()));
         let words = words.map(|(key, word)| (key.to_owned(), word.to_owned()));
-        SettingsMap::from_flat(numbers.into_iter().chain(words))
+        let is_given = |(key, word): &(String, String)| key != "errors:policy" || !word.is_empty();
+        SettingsMap::from_flat(numbers.into_iter().chain(words).filter(is_given))
     }
 }

@@ -1,17 +1,18 @@
-//! Owns the simulated sinks and the catalogue that each node has of them.
+//! Owns the simulated targets that connectors are built with, and the catalogue that each node has of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap};
 use forebay_connector::{
-    Batch, Catalog, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target,
+    Batch, Catalog, Connect, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Sink, SinkContext, Target,
 };
-use forebay_event::Position;
+use tokio::time::Instant;
 
 use crate::history::{Fact, Life, Run};
-use crate::target::{Mood, Receiver};
+use crate::plain_sink::PlainSink;
+use crate::table_sink::TableSink;
+use crate::target::Mood;
 use crate::world::{Node, World};
 
 /// How long an attempt may take.
@@ -32,8 +33,12 @@ pub(crate) fn catalog(node: usize) -> Catalog {
         connect,
     };
     // A catalogue holds plain functions, so each node has its own.
-    let (plain, table): (forebay_connector::Connect, forebay_connector::Connect) =
-        if node == 0 { (connect::<0, false>, connect::<0, true>) } else { (connect::<1, false>, connect::<1, true>) };
+    let (plain, table): (Connect, Connect) = match node {
+        0 => (connect::<0, false>, connect::<0, true>),
+        1 => (connect::<1, false>, connect::<1, true>),
+        2 => (connect::<2, false>, connect::<2, true>),
+        _ => (connect::<3, false>, connect::<3, true>),
+    };
     Catalog::new(vec![kind("sim-sink", plain), kind("sim-table-sink", table)])
 }
 
@@ -45,225 +50,119 @@ fn connect<const NODE: usize, const TABLE: bool>(
     let world = World::current().ok_or_else(absent)?;
     let node = world.nodes.get(NODE).map(Arc::clone).ok_or_else(absent)?;
     let life = node.life();
-    Ok(Box::new(SimTarget { world, node, life, is_table: TABLE }))
+    Ok(Box::new(SimTarget { way: Way { world, node, life }, is_table: TABLE }))
 }
 
 struct SimTarget {
-    world: Arc<World>,
-    node: Arc<Node>,
-    life: Life,
+    way: Way,
     is_table: bool,
 }
 
 impl Target for SimTarget {
     fn sink(&self, lane: Lane) -> Box<dyn Sink> {
-        let (world, node, life) = (Arc::clone(&self.world), Arc::clone(&self.node), self.life);
-        Box::new(SimSink { world, node, life, lane, is_table: self.is_table })
+        let way = self.way.clone();
+        if self.is_table { Box::new(TableSink::new(way, lane)) } else { Box::new(PlainSink { way, lane }) }
     }
 
     fn attempt_limit(&self, _: usize) -> Duration {
         ATTEMPT_LIMIT
     }
+
+    fn keeps_position(&self) -> bool {
+        self.is_table
+    }
 }
 
-struct SimSink {
-    world: Arc<World>,
-    node: Arc<Node>,
-    life: Life,
-    lane: Lane,
-    is_table: bool,
+/// The way of one life of a node to the target.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) world: Arc<World>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) life: Life,
 }
 
-#[async_trait]
-impl Sink for SimSink {
-    async fn probe(&mut self) -> Result<(), Failure> {
+impl Way {
+    /// One step of the life.
+    pub(crate) async fn step(&self) {
         self.node.step(self.life).await;
+    }
+
+    /// Whether the target answers a probe.
+    pub(crate) async fn probe(&self) -> Result<(), Failure> {
+        self.step().await;
+        self.get_through().await?;
         let receiver = &self.world.receiver;
         let trouble = if self.world.is_hostile() { self.world.scenario.target.trouble_permille / 4 } else { 0 };
         if receiver.is_down() || receiver.chance.hits(trouble) { Err(receiver.failure()) } else { Ok(()) }
     }
 
-    async fn standing(&mut self) -> Result<Option<Position>, Failure> {
-        Ok(if self.is_table { self.world.receiver.standing(self.lane.0) } else { None })
-    }
-
-    async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {
-        self.node.step(self.life).await;
+    /// Takes a batch there, and says how the attempt is to go.
+    pub(crate) async fn offer(&self, lane: Lane, batch: &Batch) -> Result<Mood, Failure> {
+        self.step().await;
         let run = Run { life: self.life, epoch: batch.epoch().0 };
         let positions = batch.records().iter().map(|record| record.event().position().commit()).collect();
-        let (lane, attempt) = (self.lane.0, batch.attempt());
-        self.world.history.add(Fact::Offered { run, lane, attempt, positions });
-        let (receiver, terms) = (Arc::clone(&self.world.receiver), self.world.scenario.target);
+        self.world.history.add(Fact::Offered { run, lane: lane.0, attempt: batch.attempt(), positions });
+        self.get_through().await?;
+        let (receiver, terms) = (&self.world.receiver, self.world.scenario.target);
         let latency = receiver.chance.millis(0, terms.latency_ms_max);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
         let is_hostile = self.world.is_hostile();
         let troubles = if is_hostile { (terms.trouble_permille, terms.stop_permille) } else { (0, 0) };
-        let mood = receiver.mood(batch.len(), troubles);
-        let refused = terms.refused_permille;
-        let one_key = self.world.scenario.one_key;
-        let mut delivery = Delivery { receiver: &receiver, batch, run, refused, one_key, marked: Vec::new() };
-        let done = if self.is_table {
-            delivery.as_transaction(mood, receipt).await
-        } else {
-            self.record_by_record(&mut delivery, mood, receipt).await
-        };
-        self.node.step(self.life).await;
-        done
+        Ok(receiver.mood(batch.len(), troubles))
     }
 
-    async fn close(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-impl SimSink {
-    /// Delivers to a target that takes record by record.
-    async fn record_by_record(
-        &self,
-        delivery: &mut Delivery<'_>,
-        mood: Mood,
-        receipt: &mut Receipt,
-    ) -> Result<(), Failure> {
-        let most = delivery.batch.len();
-        match mood {
-            Mood::Kind => {
-                delivery.take(self, (most, 3), Some(receipt)).await;
-                Ok(())
-            }
-            Mood::Picks(remainder) => {
-                delivery.take(self, (most, remainder), Some(receipt)).await;
-                Ok(())
-            }
-            Mood::Breaks(count) => {
-                delivery.take(self, (count, 3), Some(receipt)).await;
-                Err(delivery.receiver.failure())
-            }
-            Mood::AnswerLost(count) => {
-                delivery.take(self, (count, 3), None).await;
-                Err(Failure::retry(FailureClass::Connect, "the answer was lost"))
-            }
-            Mood::Hangs(count, says_so) => {
-                delivery.take(self, (count, 3), says_so.then_some(receipt)).await;
-                std::future::pending().await
-            }
-            Mood::Late => {
-                let (receiver, batch) = (Arc::clone(&self.world.receiver), delivery.batch.clone());
-                let delay = receiver.chance.millis(100, 4_000);
-                let (refused, one_key) = (delivery.refused, delivery.one_key);
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    let mut failed = Vec::new();
-                    for event in batch.records().iter().map(forebay_event::Record::event) {
-                        let key = if one_key { "" } else { event.stream() };
-                        if failed.contains(&key) || receiver.never_takes(event, refused) {
-                            failed.push(key);
-                        } else {
-                            receiver.take(event.position());
-                        }
-                    }
-                });
-                Err(Failure::retry(FailureClass::Timeout, "the answer did not come in time"))
-            }
-            Mood::Refuses => Err(delivery.receiver.failure()),
-            Mood::Stops => Err(Failure::stop(FailureClass::Unauthorised, "the simulated target knows us no more")),
+    /// Fails, at once or after hanging, while this node cannot reach the target.
+    async fn get_through(&self) -> Result<(), Failure> {
+        let Some(until) = self.node.is_cut_from_target_until() else { return Ok(()) };
+        if self.world.receiver.chance.hits(300) {
+            tokio::time::sleep_until(until.min(Instant::now() + ATTEMPT_LIMIT * 2)).await;
         }
+        Err(Failure::retry(FailureClass::Connect, "the simulated way to the target is cut"))
+    }
+
+    /// With which status the target refuses this record now.
+    pub(crate) fn refusal(&self, position: u64) -> Option<Failure> {
+        let status = self.world.scenario.refusals.refuses(position, self.world.is_hostile())?;
+        Some(Failure::reject(FailureClass::Status(status), "the simulated target does not take it"))
     }
 }
 
-/// One attempt at a batch.
-struct Delivery<'a> {
-    receiver: &'a Receiver,
-    batch: &'a Batch,
+/// What a sink has confirmed stays so, also when the attempt is cut off.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    way: Way,
     run: Run,
-    refused: u64,
-    one_key: bool,
-    marked: Vec<u64>,
+    positions: Vec<u64>,
 }
 
-impl Delivery<'_> {
-    /// Takes the first so many records, but for keys of a remainder and those behind one that is not taken; confirms them
-    /// where there is a receipt.
-    async fn take(&mut self, sink: &SimSink, (most, remainder): (usize, u64), mut receipt: Option<&mut Receipt>) {
-        let mut failed: Vec<&str> = Vec::new();
-        for (index, record) in self.batch.records().iter().enumerate().take(most) {
-            let event = record.event();
-            let key = if self.one_key { "" } else { event.stream() };
-            let failure = if failed.contains(&key) {
-                Some(Failure::retry(FailureClass::Status(503), "stands behind one that was not taken"))
-            } else if event.stream().len() as u64 % 2 + u64::from(event.stream().ends_with('1')) == remainder {
-                Some(self.receiver.failure())
-            } else if self.receiver.never_takes(event, self.refused) {
-                Some(Failure::reject(FailureClass::Status(422), "the simulated target never takes it"))
-            } else {
-                None
-            };
-            match (failure, receipt.as_deref_mut()) {
-                (None, receipt) => {
-                    self.receiver.take(event.position());
-                    if let Some(receipt) = receipt {
-                        self.mark(event.position(), || receipt.delivered(index));
-                    }
-                }
-                (Some(failure), receipt) => {
-                    failed.push(key);
-                    if let Some(receipt) = receipt {
-                        receipt.failed(index, failure);
-                    }
-                }
-            }
-            sink.node.step(sink.life).await;
-        }
+impl Confirmed {
+    pub(crate) fn by(way: &Way, batch: &Batch) -> Self {
+        let run = Run { life: way.life, epoch: batch.epoch().0 };
+        Self { way: way.clone(), run, positions: Vec::new() }
     }
 
-    /// Delivers to a target that takes a batch in one transaction with the position of its lane.
-    async fn as_transaction(&mut self, mood: Mood, receipt: &mut Receipt) -> Result<(), Failure> {
-        match mood {
-            Mood::Kind | Mood::Picks(_) => {
-                let most = self.batch.len();
-                self.receiver.transact(self.batch, most)?;
-                let positions: Vec<_> = self.batch.records().iter().map(|record| record.event().position()).collect();
-                for (index, position) in positions.into_iter().enumerate() {
-                    self.mark(position, || receipt.delivered(index));
-                }
-                Ok(())
-            }
-            Mood::AnswerLost(count) => {
-                self.receiver.transact(self.batch, count)?;
-                Err(Failure::retry(FailureClass::Connect, "the answer was lost"))
-            }
-            Mood::Hangs(count, _) => {
-                self.receiver.transact(self.batch, count)?;
-                std::future::pending().await
-            }
-            Mood::Late => {
-                let (world, batch) = (World::current(), self.batch.clone());
-                let delay = self.receiver.chance.millis(100, 15_000);
-                tokio::spawn(async move {
-                    tokio::time::sleep(delay).await;
-                    // It arrives when it may be of an epoch that is over: then it is refused, and nobody hears of it.
-                    let _ = world.map(|world| world.receiver.transact(&batch, batch.len()));
-                });
-                Err(Failure::retry(FailureClass::Timeout, "the answer did not come in time"))
-            }
-            Mood::Refuses | Mood::Breaks(_) => Err(self.receiver.failure()),
-            Mood::Stops => Err(Failure::stop(FailureClass::Unauthorised, "the simulated target knows us no more")),
-        }
-    }
-
-    fn mark(&mut self, position: Position, say: impl FnOnce()) {
-        say();
-        self.marked.push(position.commit());
+    pub(crate) fn add(&mut self, position: u64) {
+        self.positions.push(position);
     }
 }
 
-/// What was confirmed stays so, also when the attempt is cut off.
-impl Drop for Delivery<'_> {
+impl Drop for Confirmed {
     fn drop(&mut self) {
-        if let Some(world) = World::current().filter(|_| !self.marked.is_empty()) {
-            let positions = std::mem::take(&mut self.marked);
-            world.history.add(Fact::Marked { run: self.run, positions });
+        let positions = std::mem::take(&mut self.positions);
+        if !positions.is_empty() {
+            self.way.world.history.add(Fact::Marked { run: self.run, positions });
         }
     }
+}
+
+/// The failure of an attempt that a person must look at.
+pub(crate) fn stopped() -> Failure {
+    Failure::stop(FailureClass::Unauthorised, "the simulated target knows us no more")
+}
+
+/// The failure of an attempt whose answer does not come.
+pub(crate) fn unanswered() -> Failure {
+    Failure::retry(FailureClass::Timeout, "the answer did not come in time")
 }

@@ -1,7 +1,7 @@
 //! Owns the simulated store: what is durable, what is not yet, and what a crash of it takes away.
 //!
 //! An append is written, then synced; only what is synced can be read, and only that is answered. A crash of the store
-//! loses what is not synced and breaks every subscription. Metadata is kept and bounds nothing: `$maxCount` hides no event.
+//! loses what is not synced, or all behind some append of it, and breaks every subscription. A sync that fails is a crash. Metadata is kept and bounds nothing: `$maxCount` hides no event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,11 +32,18 @@ pub(crate) struct Store {
     history: Arc<History>,
 }
 
+/// What an append is answered, the end of what must be synced before, and of which life of the store it is.
+type Planned = (Result<Appended, AppendError>, usize, u64);
+
 #[derive(Debug, Default)]
 struct State {
     events: Vec<RecordedEvent>,
     /// The first so many events are synced.
     durable: usize,
+    /// Where the appends end that are not synced.
+    ends: Vec<usize>,
+    /// The next sync fails.
+    is_sync_to_fail: bool,
     streams: BTreeMap<String, Vec<usize>>,
     ids: BTreeMap<(String, Uuid), usize>,
     /// Counts the crashes of the store.
@@ -51,15 +58,16 @@ impl Store {
 
     /// Appends, and answers when it is durable.
     pub(crate) async fn append(&self, request: &AppendRequest, sync: Duration) -> Result<Appended, AppendError> {
-        let (appended, end, generation) = self.write(request)?;
+        let (answer, end, generation) = self.write(request)?;
         if !sync.is_zero() {
             tokio::time::sleep(sync).await;
         }
         self.sync(end, generation)?;
-        Ok(appended)
+        answer
     }
 
-    fn write(&self, request: &AppendRequest) -> Result<(Appended, usize, u64), AppendError> {
+    /// Writes; the answer holds when all is synced that it rests on.
+    fn write(&self, request: &AppendRequest) -> Result<Planned, AppendError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if state.is_down {
@@ -71,9 +79,12 @@ impl Store {
         let is_repeat = !request.events.is_empty() && known.len() == request.events.len();
         if is_repeat {
             let last = known.last().copied().unwrap_or_default();
-            return Ok((answer(state.events.get(last)), last + 1, state.generation));
+            return Ok((Ok(answer(state.events.get(last))), last + 1, state.generation));
         }
-        check(request, state.streams.get(name).map_or(0, Vec::len))?;
+        let indices = state.streams.get(name).map(Vec::as_slice).unwrap_or_default();
+        if let Err(refusal) = check(request, indices.len()) {
+            return Ok((Err(refusal), indices.last().map_or(0, |last| last + 1), state.generation));
+        }
         for event in &request.events {
             let indices = state.streams.entry(name.to_owned()).or_default();
             let revision = Revision::new(indices.len() as u64);
@@ -85,7 +96,9 @@ impl Store {
             state.events.push(RecordedEvent::record(event, &request.stream, revision, position, created));
         }
         let last = state.streams.get(name).and_then(|indices| indices.last()).and_then(|last| state.events.get(*last));
-        Ok((answer(last), state.events.len(), state.generation))
+        let answer = answer(last);
+        state.ends.push(state.events.len());
+        Ok((Ok(answer), state.events.len(), state.generation))
     }
 
     fn sync(&self, end: usize, generation: u64) -> Result<(), AppendError> {
@@ -93,21 +106,41 @@ impl Store {
         if state.generation != generation || state.is_down {
             return Err(unwritable());
         }
+        if state.durable < end && std::mem::take(&mut state.is_sync_to_fail) {
+            drop(state);
+            self.crash();
+            return Err(unwritable());
+        }
+        self.make_durable(&mut state, end);
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    fn make_durable(&self, state: &mut State, end: usize) {
         while state.durable < end {
             if let Some(fact) = state.events.get(state.durable).and_then(fact_of) {
                 self.history.add(fact);
             }
             state.durable += 1;
         }
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(())
+        state.ends.retain(|end| *end > state.durable);
     }
 
-    /// Goes down: what is not synced is lost.
+    /// Lets the next sync fail: what the disk holds of it nobody knows, and the store goes down.
+    pub(crate) fn fail_next_sync(&self) {
+        self.state.lock().is_sync_to_fail = true;
+    }
+
+    /// Goes down: what is not synced is lost, but for some appends from the first on that reached the disk all the same.
     pub(crate) fn crash(&self) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
+        let kept = self.chance.size(0, state.ends.len());
+        if let Some(end) = kept.checked_sub(1).and_then(|last| state.ends.get(last)).copied() {
+            self.make_durable(state, end);
+        }
+        state.ends.clear();
         state.generation += 1;
         state.is_down = true;
         let durable = state.durable;
@@ -123,7 +156,8 @@ impl Store {
 
     /// Comes back.
     pub(crate) fn recover(&self) {
-        self.state.lock().is_down = false;
+        let mut state = self.state.lock();
+        (state.is_down, state.is_sync_to_fail) = (false, false);
     }
 
     /// Counts the crashes; none while it is down.

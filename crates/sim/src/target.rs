@@ -1,22 +1,22 @@
 //! Owns the simulated target: what is durable there, and every way in which it answers badly.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::{Batch, Failure, FailureClass};
-use forebay_event::{Position, RecordedEvent};
+use forebay_connector::{Failure, FailureClass};
+use forebay_event::Position;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::history::{Fact, History};
+use crate::ledger::Ledger;
 
 /// The target that all lanes of all nodes deliver to.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    seed: u64,
     pub(crate) chance: Chance,
+    pub(crate) ledger: Arc<Ledger>,
     history: Arc<History>,
     state: Mutex<State>,
 }
@@ -24,14 +24,6 @@ pub(crate) struct Receiver {
 #[derive(Debug, Default)]
 struct State {
     down_until: Option<Instant>,
-    /// For each lane of a transactional target: epoch and position, stored with the data.
-    rows: BTreeMap<u32, Row>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Row {
-    epoch: u64,
-    position: u64,
 }
 
 /// How an attempt goes.
@@ -57,7 +49,8 @@ pub(crate) enum Mood {
 
 impl Receiver {
     pub(crate) fn new(seed: u64, history: Arc<History>) -> Self {
-        Self { seed, chance: Chance::of(seed, "target"), history, state: Mutex::default() }
+        let ledger = Arc::new(Ledger::new(Arc::clone(&history)));
+        Self { chance: Chance::of(seed, "target"), ledger, history, state: Mutex::default() }
     }
 
     /// Takes nothing until then.
@@ -110,44 +103,8 @@ impl Receiver {
         }
     }
 
-    /// Whether it never takes this record.
-    pub(crate) fn never_takes(&self, event: &RecordedEvent, permille: u64) -> bool {
-        Chance::of(self.seed ^ event.position().commit(), "refused").hits(permille)
-    }
-
     /// Takes a record.
     pub(crate) fn take(&self, position: Position) {
         self.history.add(Fact::Applied { position: position.commit() });
-    }
-
-    /// Where a lane stands, according to the target.
-    pub(crate) fn standing(&self, lane: u32) -> Option<Position> {
-        self.state.lock().rows.get(&lane).map(|row| Position::new(row.position))
-    }
-
-    /// Takes the first so many records of a batch in one transaction with the lane's position, those that it has left out;
-    /// refuses an epoch that is over.
-    pub(crate) fn transact(&self, batch: &Batch, count: usize) -> Result<(), Failure> {
-        let mut state = self.state.lock();
-        let newest = state.rows.values().map(|row| row.epoch).max().unwrap_or_default();
-        let epoch = batch.epoch().0;
-        if epoch < newest {
-            drop(state);
-            self.history.add(Fact::Refused { epoch });
-            return Err(Failure::stop(FailureClass::Unauthorised, "a newer owner has written"));
-        }
-        let row = state.rows.entry(batch.lane().0).or_default();
-        row.epoch = epoch;
-        let mut taken = Vec::new();
-        for record in batch.records().iter().take(count) {
-            let position = record.event().position();
-            if position.commit() > row.position {
-                row.position = position.commit();
-                taken.push(position);
-            }
-        }
-        drop(state);
-        taken.into_iter().for_each(|position| self.take(position));
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::clock::NodeClock;
 use crate::history::{Fact, History, Life};
+use crate::operations::Operations;
 use crate::scenario::Scenario;
 use crate::store::Store;
 use crate::target::Receiver;
@@ -27,6 +28,7 @@ pub(crate) struct World {
     pub(crate) history: Arc<History>,
     pub(crate) store: Arc<Store>,
     pub(crate) receiver: Arc<Receiver>,
+    pub(crate) operations: Operations,
     pub(crate) nodes: Vec<Arc<Node>>,
     /// Faults come about; switched off at the end, so that everything can come to rest.
     is_hostile: AtomicBool,
@@ -38,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) clock: Arc<NodeClock>,
     pub(crate) chance: Chance,
+    history: Arc<History>,
     state: Mutex<NodeState>,
     /// Told when this life has crashed.
     pub(crate) crashed: Notify,
@@ -52,7 +55,12 @@ struct NodeState {
     /// It crashes when it has taken so many more steps.
     steps_left: Option<u64>,
     cut_until: Option<Instant>,
+    cut_from_target_until: Option<Instant>,
     is_frozen: bool,
+    /// Its connectors are open and were not asked to close.
+    is_open: bool,
+    /// It was told to be able.
+    is_able: bool,
 }
 
 impl World {
@@ -65,7 +73,8 @@ impl World {
                 Arc::new(Node {
                     index,
                     clock: Arc::new(NodeClock::new(drift_ppm)),
-                    chance: Chance::of(seed, ["node 0", "node 1"].get(index).copied().unwrap_or("node")),
+                    chance: Chance::of(seed, &format!("node {index}")),
+                    history: Arc::clone(&history),
                     state: Mutex::default(),
                     crashed: Notify::new(),
                     thawed: Notify::new(),
@@ -75,6 +84,7 @@ impl World {
         let world = Arc::new(Self {
             store: Arc::new(Store::new(seed, Arc::clone(&history))),
             receiver: Arc::new(Receiver::new(seed, Arc::clone(&history))),
+            operations: Operations::default(),
             nodes,
             history,
             scenario,
@@ -111,9 +121,9 @@ impl World {
         self.store.recover();
         for node in &self.nodes {
             let mut state = node.state.lock();
-            (state.cut_until, state.steps_left) = (None, None);
+            (state.cut_until, state.cut_from_target_until, state.steps_left) = (None, None, None);
             drop(state);
-            node.freeze(false);
+            node.thaw(true);
         }
     }
 }
@@ -129,9 +139,30 @@ impl Node {
 
     /// Ends the life where it stands.
     pub(crate) fn end(&self) {
-        self.state.lock().is_alive = false;
+        let mut state = self.state.lock();
+        (state.is_alive, state.is_open) = (false, false);
+        drop(state);
+        self.tell();
         self.crashed.notify_waiters();
         self.thawed.notify_waiters();
+    }
+
+    /// Its connectors are open from now on, or are asked to close.
+    pub(crate) fn open(&self, is_open: bool) {
+        self.state.lock().is_open = is_open;
+        self.tell();
+    }
+
+    /// Tells whether it is able to run a connector, when that has changed.
+    pub(crate) fn tell(&self) {
+        let mut state = self.state.lock();
+        let is_cut = state.cut_until.is_some_and(|until| until > Instant::now());
+        let is_able = state.is_alive && state.is_open && !state.is_frozen && !is_cut;
+        let has_changed = std::mem::replace(&mut state.is_able, is_able) != is_able;
+        drop(state);
+        if has_changed {
+            self.history.add(Fact::Able { node: self.index, is_able });
+        }
     }
 
     /// Whether this life still runs.
@@ -164,6 +195,7 @@ impl Node {
                 }
             }
             if !self.lives(life) {
+                self.tell();
                 self.crashed.notify_waiters();
                 return std::future::pending().await;
             }
@@ -171,20 +203,39 @@ impl Node {
         }
     }
 
-    /// Lets it stand still, or run on.
-    pub(crate) fn freeze(&self, frozen: bool) {
-        self.clock.freeze(frozen);
-        self.state.lock().is_frozen = frozen;
+    /// Lets it stand still.
+    pub(crate) fn freeze(&self) {
+        self.clock.freeze();
+        self.state.lock().is_frozen = true;
+        self.tell();
+    }
+
+    /// Lets it run on, after its machine was suspended or only its process stopped.
+    pub(crate) fn thaw(&self, was_suspended: bool) {
+        self.clock.thaw(was_suspended);
+        self.state.lock().is_frozen = false;
+        self.tell();
         self.thawed.notify_waiters();
     }
 
     /// Cuts its way to the store until then.
     pub(crate) fn cut(&self, until: Instant) {
         self.state.lock().cut_until = Some(until);
+        self.tell();
     }
 
     /// Until when the way to the store is cut.
     pub(crate) fn is_cut_until(&self) -> Option<Instant> {
         self.state.lock().cut_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Cuts its way to the target until then.
+    pub(crate) fn cut_from_target(&self, until: Instant) {
+        self.state.lock().cut_from_target_until = Some(until);
+    }
+
+    /// Until when the way to the target is cut.
+    pub(crate) fn is_cut_from_target_until(&self) -> Option<Instant> {
+        self.state.lock().cut_from_target_until.filter(|until| *until > Instant::now())
     }
 }

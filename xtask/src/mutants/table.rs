@@ -30,11 +30,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/runtime/src/pipeline/deliver.rs",
         from: "        let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        if receipt.is_complete() {",
+        admitted.learn(&receipt);",
         to: "        let limit = self.shared.target.attempt_limit(batch.len());
         self.all_delivered(&batch, &sent).await?;
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        if receipt.is_complete() {",
+        admitted.learn(&receipt);",
         noticed_by: Proof::Simulation,
     },
     Mutant {
@@ -138,8 +138,64 @@ impl Key {
     Mutant {
         name: "take a lease that another node holds",
         file: "crates/runtime/src/control/lease.rs",
-        from: "if now.saturating_sub(since) < lease.duration {",
-        to: "if now.saturating_sub(since) < lease.duration / 4 {",
+        from: "if watch.stands_for(&standing, now) < lease.duration {",
+        to: "if watch.stands_for(&standing, now) < lease.duration / 4 {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "rely on a lease that has run out",
+        file: "crates/runtime/src/control/lease.rs",
+        from: "let left = self.left_until(duration * 4 / 5);",
+        to: "let left = self.left_until(duration * 3);",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "keep the lease at the end",
+        file: "crates/runtime/src/control/lease.rs",
+        from: "() = self.release.cancelled() => return self.give_back().await,",
+        to: "() = self.release.cancelled() => return true,",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "watch a foreign lease for too long",
+        file: "crates/runtime/src/control/lease.rs",
+        from: "if watch.stands_for(&standing, now) < lease.duration {",
+        to: "if watch.stands_for(&standing, now) < lease.duration * 2 {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "give sinks one epoch for all owners",
+        file: "crates/runtime/src/pipeline/deliver.rs",
+        from: "Batch::new(self.lane, self.shared.epoch, ",
+        to: "Batch::new(self.lane, Epoch(self.shared.epoch.0.min(1)), ",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "pass a record that waits in a strict lane",
+        file: "crates/runtime/src/pipeline/held.rs",
+        from: "self.is_strict && !self.keys.is_empty()",
+        to: "self.is_strict && false",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "ignore the error policy",
+        file: "crates/runtime/src/pipeline/policy.rs",
+        from: "self.rows.iter().find(|row| row.class.holds(class)).map(|row| row.action)",
+        to: "self.rows.iter().find(|row| row.class.holds(class)).map(|row| row.action).filter(|_| false)",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "leave out without a word",
+        file: "crates/runtime/src/pipeline/answer.rs",
+        from: "noted = self.shared.skips.note(&record.record, failure, attempts) => noted,",
+        to: "noted = async { Ok::<(), forebay_store::AppendError>(()) } => noted,",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "forget what was drawn from a rate",
+        file: "crates/runtime/src/pipeline/rate.rs",
+        from: "        self.tokens -= tokens;\n",
+        to: "",
         noticed_by: Proof::Simulation,
     },
     Mutant {

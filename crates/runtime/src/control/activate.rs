@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use super::checkpoint::last_checkpoint;
-use super::lease::{self, ACQUISITION_LIMIT, HeldLease};
+use super::lease::{self, ACQUISITION_LIMIT, HeldLease, Released, Watch};
 use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
 use super::runner::{Prepared, aside};
@@ -31,7 +31,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Follows one connector until the node goes down.
 pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
-    let mut supervisor = Supervisor { seen: slot.follow(), node, slot, hosted: false };
+    let mut supervisor = Supervisor { seen: slot.follow(), node, slot, hosted: false, watch: Watch::default() };
     supervisor.follow().await;
     supervisor.say_farewell().await;
 }
@@ -42,6 +42,8 @@ struct Supervisor {
     seen: watch::Receiver<Arc<Entity>>,
     /// This node held the lease at some time and reported a state that its end makes untrue.
     hosted: bool,
+    /// What was seen of another node's lease.
+    watch: Watch,
 }
 
 /// What comes after a run.
@@ -159,10 +161,11 @@ impl Supervisor {
         let mut lifecycle = Lifecycle::of(&node, &id);
         lifecycle.reach(HostState::Activating, None).await;
         let lost = CancellationToken::new();
+        let unwanted = unwanted(&node, self.seen.clone(), activation.revision);
         let lease = tokio::select! {
             biased;
-            lease = lease::take(&node, &id, lost.clone(), ACQUISITION_LIMIT) => lease,
-            () = unwanted(&node, self.seen.clone(), activation.revision) => {
+            lease = lease::take(&node, &id, &mut self.watch, lost.clone(), ACQUISITION_LIMIT) => lease,
+            () = unwanted => {
                 lifecycle.reach(HostState::Stopped, None).await;
                 return After::Look;
             }
@@ -174,10 +177,10 @@ impl Supervisor {
         self.hosted = true;
         let fenced = lost.clone();
         let end = self.run_leased(activation, &mut lifecycle, &lease, lost).await;
-        if fenced.is_cancelled() {
+        if fenced.is_cancelled() || lease.release().await == Released::Lost {
             self.hosted = false;
-        } else {
-            lease.release().await;
+            // Whatever it ended with: the connector is another node's by now, which will say how it is.
+            return self.conclude(activation, &mut lifecycle, Ended::Fenced).await;
         }
         self.conclude(activation, &mut lifecycle, end).await
     }
@@ -208,11 +211,11 @@ impl Supervisor {
         let details = ErrorDetails { code: "lease".to_owned(), message: error.to_string() };
         lifecycle.reach(HostState::Stopped, Some(&details)).await;
         if held && started_now {
-            self.report_failure(activation, details).await;
+            self.report_failure(activation, details, |state| state == ConnectorState::Activating).await;
             return After::Look;
         }
         warn!(connector_id = &*self.slot.entity().id, %error, "the lease is not to be had yet");
-        After::Again(RETRY_PAUSE)
+        After::Again(RETRY_PAUSE.min(self.watch.pause(self.node.config.lease)))
     }
 
     /// Builds the pipeline and runs it under the lease.
@@ -268,7 +271,7 @@ impl Supervisor {
                 let message = shortened(self.node.without_secrets(connector_id, &activation.settings, details.message));
                 let details = ErrorDetails { message, ..details };
                 lifecycle.reach(HostState::Stopped, Some(&details)).await;
-                self.report_failure(activation, details).await;
+                self.report_failure(activation, details, |_| true).await;
                 After::Look
             }
             Ended::Fenced => {
@@ -287,10 +290,15 @@ impl Supervisor {
         }
     }
 
-    /// Reports a failure until it is recorded, or nobody wants the connector to run any more.
-    async fn report_failure(&self, activation: &Activation, details: ErrorDetails) {
+    /// Reports a failure until it is recorded, nobody wants the connector to run any more, or its state, as another node
+    /// may have reported it, no longer fits.
+    async fn report_failure(&self, activation: &Activation, details: ErrorDetails, fits: fn(ConnectorState) -> bool) {
         loop {
-            let failed = report(&self.node, &self.slot, |entity| self.failure(entity, activation, &details)).await;
+            let failed = report(&self.node, &self.slot, |entity| {
+                entity.live().filter(|facts| fits(facts.state))?;
+                self.failure(entity, activation, &details)
+            })
+            .await;
             let Err(error) = failed else { return };
             let connector_id = &*self.slot.entity().id;
             error!(connector_id, %error, failure = details.message, "the failure was not recorded, trying again");

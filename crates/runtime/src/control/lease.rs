@@ -48,12 +48,45 @@ struct Standing {
     lease: Option<Lease>,
 }
 
+/// What a node has seen of another node's lease: how it stands, and since when by this node's monotonic clock.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Option<(Standing, Duration)>);
+
+impl Watch {
+    /// How long a lease has stood as it stands, by what this node has seen of it.
+    fn stands_for(&mut self, standing: &Standing, now: Duration) -> Duration {
+        match &self.0 {
+            Some((seen, since)) if seen == standing => now.saturating_sub(*since),
+            _ => {
+                self.0 = Some((standing.clone(), now));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own.
+    pub(crate) fn pause(&self, own: Duration) -> Duration {
+        let watched = self.0.as_ref().and_then(|(standing, _)| standing.lease.as_ref());
+        let duration = watched.map(|lease| lease.duration).filter(|duration| !duration.is_zero()).unwrap_or(own);
+        (duration / 4).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
+    }
+}
+
 /// A lease that this node holds and renews until it is released or dropped.
 pub(crate) struct HeldLease {
     /// The number that fences out earlier holders.
     pub(crate) epoch: Epoch,
     release: CancellationToken,
-    keeper: AbortOnDropHandle<()>,
+    keeper: AbortOnDropHandle<bool>,
+}
+
+/// What became of a lease that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// It was this node's to the end; the next holder need not wait, or only until it runs out.
+    Kept,
+    /// Another node had it by then, or nobody could be sure of it any more.
+    Lost,
 }
 
 /// Why a lease was not taken.
@@ -72,28 +105,27 @@ pub(crate) enum TakeError {
 
 /// Takes the lease on a connector: waits for a foreign one to run out, at most for the limit. `lost` is cancelled when the
 /// lease can no longer be relied on.
+///
+/// A watch that is kept from one call to the next makes a take-over quick: a lease that was seen before need not be
+/// watched for its whole duration again.
 pub(crate) async fn take(
     node: &Arc<Node>,
     connector_id: &str,
+    watch: &mut Watch,
     lost: CancellationToken,
     limit: Duration,
 ) -> Result<HeldLease, TakeError> {
     let began = node.clock.monotonic();
     let stream = node.lease_stream(connector_id);
-    let mut watched: Option<(Standing, Duration)> = None;
     loop {
-        let failure = match try_take(node, connector_id, &stream, &mut watched).await {
+        let failure = match try_take(node, connector_id, &stream, watch).await {
             Ok(held) => return Ok(keep(node, connector_id, held, lost)),
             Err(failure) => failure,
         };
         if node.clock.monotonic().saturating_sub(began) >= limit {
             return Err(failure);
         }
-        let pause = match &watched {
-            Some((Standing { lease: Some(lease), .. }, _)) => lease.duration / 4,
-            _ => node.config.lease / 4,
-        };
-        tokio::time::sleep(pause.clamp(PAUSE_MIN, LOOK_PAUSE_MAX)).await;
+        tokio::time::sleep(watch.pause(node.config.lease)).await;
     }
 }
 
@@ -108,20 +140,13 @@ async fn try_take(
     node: &Node,
     connector_id: &str,
     stream: &StreamName,
-    watched: &mut Option<(Standing, Duration)>,
+    watch: &mut Watch,
 ) -> Result<Written, TakeError> {
     let standing = read_standing(node, stream).await?;
     let now = node.clock.monotonic();
     if let Some(lease) = foreign(node, &standing) {
-        let since = match watched {
-            Some((seen, since)) if *seen == standing => *since,
-            _ => {
-                debug!(connector_id, holder = lease.acquired_by, "another node holds the lease");
-                *watched = Some((standing.clone(), now));
-                now
-            }
-        };
-        if now.saturating_sub(since) < lease.duration {
+        if watch.stands_for(&standing, now) < lease.duration {
+            debug!(connector_id, holder = lease.acquired_by, "another node holds the lease");
             return Err(TakeError::Held { holder: lease.acquired_by.clone() });
         }
         warn!(connector_id, holder = lease.acquired_by, "another node let its lease run out");
@@ -154,19 +179,21 @@ fn keep(node: &Arc<Node>, connector_id: &str, written: Written, lost: Cancellati
     let task = tokio::spawn(async move {
         // Also when the keeper is cut off or panics: nobody renews the lease then.
         let lost = lost.drop_guard();
-        if keeper.hold().await {
+        let kept = keeper.hold().await;
+        if kept {
             lost.disarm();
         }
+        kept
     });
     HeldLease { epoch, release, keeper: AbortOnDropHandle::new(task) }
 }
 
 impl HeldLease {
     /// Gives the lease back, so that the next holder need not wait; bounded by the lease's own duration.
-    pub(crate) async fn release(self) {
+    pub(crate) async fn release(self) -> Released {
         self.release.cancel();
         // The keeper ends by itself: its last append has a limit.
-        let _ended = self.keeper.await;
+        if matches!(self.keeper.await, Ok(true)) { Released::Kept } else { Released::Lost }
     }
 }
 
@@ -185,10 +212,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 biased;
-                () = self.release.cancelled() => {
-                    self.give_back().await;
-                    return true;
-                }
+                () = self.release.cancelled() => return self.give_back().await,
                 () = tokio::time::sleep(self.left_until(duration / 2)) => {}
             }
             if !self.renew(duration).await {
@@ -245,12 +269,30 @@ impl Keeper {
         }
     }
 
-    async fn give_back(&self) {
-        let lease = (Some(self.written.revision), self.written.epoch, Duration::ZERO);
-        let released = append(&self.node, &self.connector_id, &self.stream, lease);
-        match tokio::time::timeout(self.left_until(self.node.config.lease), released).await {
-            Ok(Ok(_)) => debug!(connector_id = self.connector_id, "released the lease"),
+    /// Gives it back; false when another node has it already.
+    async fn give_back(&mut self) -> bool {
+        let limit = self.left_until(self.node.config.lease);
+        match tokio::time::timeout(limit, self.append_release()).await {
+            Ok(Ok(())) => debug!(connector_id = self.connector_id, "released the lease"),
+            Ok(Err(AppendError::WrongExpectedRevision { .. })) => {
+                warn!(connector_id = self.connector_id, "another node has taken the lease");
+                return false;
+            }
             _ => warn!(connector_id = self.connector_id, "could not release the lease; it runs out by itself"),
+        }
+        true
+    }
+
+    /// Appends the release, once more when only a renewal whose answer was lost is in the way.
+    async fn append_release(&mut self) -> Result<(), AppendError> {
+        let release = (Some(self.written.revision), self.written.epoch, Duration::ZERO);
+        let first = append(&self.node, &self.connector_id, &self.stream, release).await;
+        match first {
+            Err(AppendError::WrongExpectedRevision { .. }) if self.overtaken_by_itself().await => {
+                let release = (Some(self.written.revision), self.written.epoch, Duration::ZERO);
+                append(&self.node, &self.connector_id, &self.stream, release).await.map(|_| ())
+            }
+            first => first.map(|_| ()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Sink, Target, attempt};
 use forebay_event::{Clock, Position};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use super::parked::ParkingLot;
 use super::policy::Policy;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
+use super::signal::Follower;
 use super::skipped::SkipLog;
 use crate::metrics::ConnectorMetrics;
 
@@ -66,7 +67,7 @@ pub(super) struct LaneTask {
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
     pub(super) is_failing: bool,
-    pub(super) recoveries: watch::Receiver<u64>,
+    pub(super) recoveries: Follower,
 }
 
 /// Where a lane belongs, and its ends.
@@ -219,7 +220,7 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
-                Ok(()) = self.recoveries.changed() => self.try_at_once(),
+                () = self.recoveries.changed() => self.try_at_once(),
             }
         }
     }

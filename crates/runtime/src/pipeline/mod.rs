@@ -32,6 +32,7 @@ mod breaker;
 mod rate;
 mod pace;
 mod concurrency;
+mod signal;
 mod traffic;
 mod flow;
 mod deliver;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Change, Pass};
@@ -12,6 +11,7 @@ use super::concurrency::Concurrency;
 use super::gate::Gate;
 use super::pace::Pace;
 use super::rate::{RateGuard, RateLimits};
+use super::signal::{Follower, Signal};
 
 /// What connectors of one process share; cheap to clone.
 ///
@@ -62,10 +62,10 @@ pub(super) struct Endpoint {
     /// Holds as many batches as may be on their way at once.
     pub(super) gate: Arc<Gate>,
     state: Mutex<EndpointState>,
-    /// Counts the changes of the breaker.
-    changes: watch::Sender<u64>,
-    /// Counts how often the target came back.
-    recoveries: watch::Sender<u64>,
+    /// Given at changes of the breaker.
+    changes: Signal,
+    /// Given when the target came back.
+    recoveries: Signal,
 }
 
 /// What is known about a place; locked for moments only.
@@ -103,8 +103,8 @@ impl Endpoint {
             name: name.to_owned(),
             gate: Gate::new(1),
             state: Mutex::new(state),
-            changes: watch::Sender::new(0),
-            recoveries: watch::Sender::new(0),
+            changes: Signal::default(),
+            recoveries: Signal::default(),
         }
     }
 
@@ -144,18 +144,18 @@ impl Endpoint {
 
     /// Waits until the breaker lets an attempt through; answers whether that attempt is the probe.
     pub(super) async fn pass(self: &Arc<Self>) -> bool {
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.changes.follow();
         loop {
             let pass = self.with(|state, now| state.breaker.pass(now));
             match pass {
                 Pass::Go => return false,
                 Pass::Probe => return true,
                 Pass::NotBefore(at) => tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(at) => {}
-                    _ = changes.changed() => {}
+                    () = changes.changed() => {}
                 },
-                // The sender lives in this very place.
-                Pass::AfterProbe => drop(changes.changed().await),
+                Pass::AfterProbe => changes.changed().await,
             }
         }
     }
@@ -168,10 +168,10 @@ impl Endpoint {
         });
         match change {
             Change::None => {}
-            Change::Opened => self.changes.send_modify(|count| *count += 1),
+            Change::Opened => self.changes.give(),
             Change::Closed => {
-                self.changes.send_modify(|count| *count += 1);
-                self.recoveries.send_modify(|count| *count += 1);
+                self.changes.give();
+                self.recoveries.give();
             }
         }
         change
@@ -180,12 +180,12 @@ impl Endpoint {
     /// The probe ended without telling anything.
     pub(super) fn abandon_probe(self: &Arc<Self>) {
         self.with(|state, now| state.breaker.abandoned(now));
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.give();
     }
 
     /// Follows how often the target came back.
-    pub(super) fn recoveries(&self) -> watch::Receiver<u64> {
-        self.recoveries.subscribe()
+    pub(super) fn recoveries(&self) -> Follower {
+        self.recoveries.follow()
     }
 
     /// What it looks like now.
