@@ -22,6 +22,7 @@ use forebay_store::ReadError;
 
 use crate::format::{Block, damaged};
 use crate::options::{ENGINE_CACHE_SIZE, ENGINE_JOURNAL_SIZE_MAX, ENGINE_MEMTABLE_SIZE_MAX, SyncMode};
+use crate::rooms::Rooms;
 
 const REPACKED: &[u8] = b"repacked";
 /// Blocks above this are kept apart from their keys, so that compaction does not copy them.
@@ -113,6 +114,7 @@ pub(crate) struct Engine {
     meta: Keyspace,
     sync: PersistMode,
     faults: Option<Faults>,
+    rooms: Rooms,
 }
 
 impl Engine {
@@ -141,7 +143,7 @@ impl Engine {
             SyncMode::Data => PersistMode::SyncData,
             SyncMode::All => PersistMode::SyncAll,
         };
-        Ok(Self { database, blocks, index, meta, sync, faults })
+        Ok(Self { database, blocks, index, meta, sync, faults, rooms: Rooms::default() })
     }
 
     /// Makes a change, all or nothing, and returns when it is durable.
@@ -173,13 +175,19 @@ impl Engine {
 
     /// The block with the highest positions; none when the log is empty.
     pub(crate) fn last_block(&self) -> Result<Option<Block>, ReadError> {
-        self.blocks.iter().next_back().map(decode_block).transpose()
+        self.blocks.iter().next_back().map(|guard| self.decode_block(guard)).transpose()
     }
 
     /// The block that holds this position; none when it begins behind the last one.
     pub(crate) fn block_holding(&self, position: u64) -> Result<Option<Block>, ReadError> {
-        let block = self.blocks.range(..=position.to_be_bytes()).next_back().map(decode_block).transpose()?;
+        let last = self.blocks.range(..=position.to_be_bytes()).next_back();
+        let block = last.map(|guard| self.decode_block(guard)).transpose()?;
         Ok(block.filter(|block| block.holds(position)))
+    }
+
+    fn decode_block(&self, guard: Guard) -> Result<Block, ReadError> {
+        let (key, value) = guard.into_inner().map_err(engine_error)?;
+        Block::decode(block_key(&key)?, &value, &self.rooms)
     }
 
     /// The stored blocks from the one that holds this position on; nothing is unpacked yet.
@@ -191,7 +199,8 @@ impl Engine {
             Some(guard) => block_key(&guard.key().map_err(engine_error)?)?,
             None => position,
         };
-        Ok(StoredBlocks { blocks: snapshot.range(&self.blocks, first.to_be_bytes()..) })
+        let blocks = snapshot.range(&self.blocks, first.to_be_bytes()..);
+        Ok(StoredBlocks { blocks, rooms: self.rooms.clone() })
     }
 
     /// The last event of a stream at or below this position of the log.
@@ -249,6 +258,7 @@ impl Engine {
 /// Stored blocks in order of position, seen as they were at one moment.
 pub(crate) struct StoredBlocks {
     blocks: fjall::Iter,
+    rooms: Rooms,
 }
 
 impl StoredBlocks {
@@ -261,7 +271,7 @@ impl StoredBlocks {
 
     /// The next block, checked and unpacked.
     pub(crate) fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
-        self.next_stored()?.map(|(first, stored)| Block::decode(first, &stored)).transpose()
+        self.next_stored()?.map(|(first, stored)| Block::decode(first, &stored, &self.rooms)).transpose()
     }
 }
 
@@ -323,11 +333,6 @@ fn stream_prefix(stream: &str) -> Vec<u8> {
 fn push_stream_prefix(key: &mut Vec<u8>, stream: &str) {
     key.extend_from_slice(&u16::try_from(stream.len()).unwrap_or(u16::MAX).to_be_bytes());
     key.extend_from_slice(stream.as_bytes());
-}
-
-fn decode_block(guard: Guard) -> Result<Block, ReadError> {
-    let (key, value) = guard.into_inner().map_err(engine_error)?;
-    Block::decode(block_key(&key)?, &value)
 }
 
 fn decode_index(guard: Guard) -> Result<Placed, ReadError> {

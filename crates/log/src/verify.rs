@@ -11,6 +11,7 @@ use crate::info::{PROGRESS_EVERY, existing};
 use crate::manifest::{self, ManifestFault};
 use crate::open::{OpenError, Recovered, recover};
 use crate::options::SyncMode;
+use crate::rooms::Rooms;
 
 /// A report names at most so many damages.
 const DAMAGES_MAX: usize = 100;
@@ -109,6 +110,7 @@ fn check_blocks(engine: &Engine, report: &mut VerifyReport, mut progress: impl F
         Ok(blocks) => blocks,
         Err(error) => return report.add_error(error),
     };
+    let rooms = Rooms::default();
     let mut next = 1;
     loop {
         let (first, stored) = match blocks.next_stored() {
@@ -123,7 +125,7 @@ fn check_blocks(engine: &Engine, report: &mut VerifyReport, mut progress: impl F
         if first != next {
             report.add(format!("blocks/{first}"), format!("the block before ends at {}", next - 1));
         }
-        match Block::decode(first, &stored) {
+        match Block::decode(first, &stored, &rooms) {
             Ok(block) => {
                 next = block.last() + 1;
                 check_events(engine, &block, report);
