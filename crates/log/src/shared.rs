@@ -28,7 +28,7 @@ pub(crate) struct OpenStore {
     /// The engine.
     pub(crate) engine: Engine,
     /// Keeps other processes out; dropped after the engine.
-    pub(crate) _directory: Directory,
+    pub(crate) directory: Directory,
 }
 
 /// One open log.
