@@ -10,18 +10,20 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use fjall::config::CompressionPolicy;
 use fjall::{
     CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch,
-    PersistMode, Readable,
+    PersistMode, Readable, Slice,
 };
 use forebay_store::ReadError;
 
 use crate::format::{Block, damaged};
 use crate::options::{ENGINE_CACHE_SIZE, ENGINE_JOURNAL_SIZE_MAX, ENGINE_MEMTABLE_SIZE_MAX, SyncMode};
+use crate::rooms::Rooms;
 
 const REPACKED: &[u8] = b"repacked";
 /// Blocks above this are kept apart from their keys, so that compaction does not copy them.
@@ -113,6 +115,7 @@ pub(crate) struct Engine {
     meta: Keyspace,
     sync: PersistMode,
     faults: Option<Faults>,
+    rooms: Rooms,
 }
 
 impl Engine {
@@ -141,7 +144,7 @@ impl Engine {
             SyncMode::Data => PersistMode::SyncData,
             SyncMode::All => PersistMode::SyncAll,
         };
-        Ok(Self { database, blocks, index, meta, sync, faults })
+        Ok(Self { database, blocks, index, meta, sync, faults, rooms: Rooms::default() })
     }
 
     /// Makes a change, all or nothing, and returns when it is durable.
@@ -173,32 +176,37 @@ impl Engine {
 
     /// The block with the highest positions; none when the log is empty.
     pub(crate) fn last_block(&self) -> Result<Option<Block>, ReadError> {
-        self.blocks.iter().next_back().map(decode_block).transpose()
+        self.decode_block(|| self.blocks.iter().next_back())
     }
 
     /// The block that holds this position; none when it begins behind the last one.
     pub(crate) fn block_holding(&self, position: u64) -> Result<Option<Block>, ReadError> {
-        let block = self.blocks.range(..=position.to_be_bytes()).next_back().map(decode_block).transpose()?;
+        let block = self.decode_block(|| self.blocks.range(..=position.to_be_bytes()).next_back())?;
         Ok(block.filter(|block| block.holds(position)))
+    }
+
+    fn decode_block(&self, found: impl FnOnce() -> Option<Guard>) -> Result<Option<Block>, ReadError> {
+        let Some((key, value)) = pair(found)? else { return Ok(None) };
+        Block::decode(block_key(&key)?, &value, &self.rooms).map(Some)
     }
 
     /// The stored blocks from the one that holds this position on; nothing is unpacked yet.
     pub(crate) fn blocks_from(&self, position: u64) -> Result<StoredBlocks, ReadError> {
         // One snapshot for both looks: packing may otherwise move the beginning in between.
         let snapshot = self.database.snapshot();
-        let before = snapshot.range(&self.blocks, ..=position.to_be_bytes()).next_back();
-        let first = match before {
-            Some(guard) => block_key(&guard.key().map_err(engine_error)?)?,
+        let before = || snapshot.range(&self.blocks, ..=position.to_be_bytes()).next_back();
+        let first = match caught(|| before().map(Guard::key).transpose())? {
+            Some(key) => block_key(&key)?,
             None => position,
         };
-        Ok(StoredBlocks { blocks: snapshot.range(&self.blocks, first.to_be_bytes()..) })
+        let blocks = snapshot.range(&self.blocks, first.to_be_bytes()..);
+        Ok(StoredBlocks { blocks, rooms: self.rooms.clone() })
     }
 
     /// The last event of a stream at or below this position of the log.
     pub(crate) fn stream_last(&self, stream: &str, head: u64) -> Result<Option<Placed>, ReadError> {
         let mut entries = self.index.prefix(stream_prefix(stream));
-        while let Some(guard) = entries.next_back() {
-            let placed = decode_index(guard)?;
+        while let Some(placed) = decode_index(|| entries.next_back()).transpose()? {
             if placed.position <= head {
                 return Ok(Some(placed));
             }
@@ -213,15 +221,16 @@ impl Engine {
 
     /// Every entry of the index, in order of its keys.
     pub(crate) fn index_entries(&self) -> impl Iterator<Item = Result<IndexEntry, ReadError>> {
-        self.index.iter().map(|guard| {
-            let (key, value) = guard.into_inner().map_err(engine_error)?;
-            IndexEntry::read(&key, &value)
+        let mut entries = self.index.iter();
+        std::iter::from_fn(move || {
+            let pair = pair(|| entries.next()).transpose()?;
+            Some(pair.and_then(|(key, value)| IndexEntry::read(&key, &value)))
         })
     }
 
     /// How far small blocks were packed.
     pub(crate) fn repacked(&self) -> Result<u64, ReadError> {
-        let stored = self.meta.get(REPACKED).map_err(engine_error)?;
+        let stored = caught(|| self.meta.get(REPACKED))?;
         Ok(stored.and_then(|value| number(&value)).unwrap_or(0))
     }
 
@@ -249,19 +258,19 @@ impl Engine {
 /// Stored blocks in order of position, seen as they were at one moment.
 pub(crate) struct StoredBlocks {
     blocks: fjall::Iter,
+    rooms: Rooms,
 }
 
 impl StoredBlocks {
     /// The next block as it is stored, with its key.
-    pub(crate) fn next_stored(&mut self) -> Result<Option<(u64, fjall::Slice)>, ReadError> {
-        let Some(guard) = self.blocks.next() else { return Ok(None) };
-        let (key, value) = guard.into_inner().map_err(engine_error)?;
+    pub(crate) fn next_stored(&mut self) -> Result<Option<(u64, Slice)>, ReadError> {
+        let Some((key, value)) = pair(|| self.blocks.next())? else { return Ok(None) };
         Ok(Some((block_key(&key)?, value)))
     }
 
     /// The next block, checked and unpacked.
     pub(crate) fn next_block(&mut self) -> Result<Option<Block>, ReadError> {
-        self.next_stored()?.map(|(first, stored)| Block::decode(first, &stored)).transpose()
+        self.next_stored()?.map(|(first, stored)| Block::decode(first, &stored, &self.rooms)).transpose()
     }
 }
 
@@ -274,13 +283,13 @@ impl Iterator for IndexEntries {
     type Item = Result<Placed, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.entries.next().map(decode_index)
+        decode_index(|| self.entries.next())
     }
 }
 
 impl DoubleEndedIterator for IndexEntries {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.entries.next_back().map(decode_index)
+        decode_index(|| self.entries.next_back())
     }
 }
 
@@ -325,14 +334,26 @@ fn push_stream_prefix(key: &mut Vec<u8>, stream: &str) {
     key.extend_from_slice(stream.as_bytes());
 }
 
-fn decode_block(guard: Guard) -> Result<Block, ReadError> {
-    let (key, value) = guard.into_inner().map_err(engine_error)?;
-    Block::decode(block_key(&key)?, &value)
+fn decode_index(found: impl FnOnce() -> Option<Guard>) -> Option<Result<Placed, ReadError>> {
+    let pair = pair(found).transpose()?;
+    Some(pair.and_then(|(key, value)| read_index(&key, &value)))
 }
 
-fn decode_index(guard: Guard) -> Result<Placed, ReadError> {
-    let (key, value) = guard.into_inner().map_err(engine_error)?;
-    read_index(&key, &value)
+/// The key and the value that were found.
+fn pair(found: impl FnOnce() -> Option<Guard>) -> Result<Option<(Slice, Slice)>, ReadError> {
+    caught(|| found().map(Guard::into_inner).transpose())
+}
+
+/// Takes a step of the engine. It stops at some kinds of damage with a panic, which becomes a refusal here.
+pub(crate) fn caught<T>(step: impl FnOnce() -> fjall::Result<T>) -> Result<T, ReadError> {
+    catch_unwind(AssertUnwindSafe(step)).map_or_else(
+        |panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let reason = format!("the engine cannot read it: {}", said.unwrap_or("it gives no reason"));
+            Err(ReadError::Damaged { place: "engine".to_owned(), reason })
+        },
+        |taken| taken.map_err(engine_error),
+    )
 }
 
 fn read_index(key: &[u8], value: &[u8]) -> Result<Placed, ReadError> {
@@ -356,7 +377,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Checksums that do not hold are damage; the rest may pass when the disk is well again.
-pub(crate) fn engine_error(error: fjall::Error) -> ReadError {
+fn engine_error(error: fjall::Error) -> ReadError {
     use fjall::LsmError;
     let reason = error.to_string();
     let is_short = |error: &io::Error| {

@@ -26,6 +26,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 use uuid::Uuid;
 
 use crate::options::BLOCK_RAW_TARGET;
+use crate::rooms::Rooms;
 
 const BLOCK_VERSION: u8 = 1;
 pub(crate) const BLOCK_HEADER: usize = 14;
@@ -51,19 +52,21 @@ pub(crate) struct Block {
 
 impl Block {
     /// Checks and unpacks a stored block.
-    pub(crate) fn decode(first: u64, stored: &[u8]) -> Result<Self, ReadError> {
+    pub(crate) fn decode(first: u64, stored: &[u8], rooms: &Rooms) -> Result<Self, ReadError> {
         let header = Header::read(first, stored)?;
         let payload = stored.get(BLOCK_HEADER..).unwrap_or_default();
+        let other_len = |len: usize| damaged(first, format!("it unpacks to {len} bytes, not {}", header.raw_len));
         let raw = match header.codec {
-            CODEC_NONE => payload.to_vec(),
-            CODEC_LZ4 => lz4_flex::block::decompress(payload, header.raw_len)
-                .map_err(|error| damaged(first, format!("its payload cannot be unpacked: {error}")))?,
+            CODEC_NONE if payload.len() == header.raw_len => Bytes::copy_from_slice(payload),
+            CODEC_NONE => return Err(other_len(payload.len())),
+            CODEC_LZ4 => rooms.fill(header.raw_len, |room| match lz4_flex::block::decompress_into(payload, room) {
+                Ok(len) if len == header.raw_len => Ok(()),
+                Ok(len) => Err(other_len(len)),
+                Err(error) => Err(damaged(first, format!("its payload cannot be unpacked: {error}"))),
+            })?,
             codec => return Err(damaged(first, format!("codec {codec} is not known"))),
         };
-        if raw.len() != header.raw_len {
-            return Err(damaged(first, format!("it unpacks to {} bytes, not {}", raw.len(), header.raw_len)));
-        }
-        Ok(Self { first, count: header.count, raw: raw.into() })
+        Ok(Self { first, count: header.count, raw })
     }
 
     /// Position of its first event.
@@ -207,7 +210,7 @@ impl Events<'_> {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(&mut self) -> Result<RecordedEvent, ReadError> {
         let position = self.next;
         let bad = |reason: &str| damaged(self.block.first, format!("the event at position {position}: {reason}"));
@@ -243,7 +246,7 @@ impl Events<'_> {
 impl Iterator for Events<'_> {
     type Item = Result<RecordedEvent, ReadError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.next > self.block.last() {
             return None;
@@ -363,7 +366,7 @@ mod tests {
     #[test]
     fn a_block_survives_storing() {
         for count in [1, 40] {
-            let block = Block::decode(7, &sample(count).encode(&mut Packer::default())).unwrap();
+            let block = Block::decode(7, &sample(count).encode(&mut Packer::default()), &Rooms::default()).unwrap();
             assert_eq!((block.first(), block.last(), block.count), (7, 6 + u64::from(count), count));
             let events: Vec<_> = block.events_from(7).map(Result::unwrap).collect();
             assert_eq!(events.len(), count as usize);
@@ -389,7 +392,9 @@ mod tests {
             change(&mut stored);
             let crc = checksum(&stored[..CHECKED_HEADER], first, &stored[BLOCK_HEADER..]);
             stored[CHECKED_HEADER..BLOCK_HEADER].copy_from_slice(&crc.to_le_bytes());
-            Block::decode(first, &stored).map(|block| block.last()).map_err(|error| error.to_string())
+            Block::decode(first, &stored, &Rooms::default())
+                .map(|block| block.last())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(resealed(7, &|_| {}), Ok(9));
         assert!(resealed(u64::MAX, &|_| {}).unwrap_err().contains("no log has room for 3 events"));
@@ -402,9 +407,9 @@ mod tests {
         for at in 0..stored.len() {
             let mut changed = stored.clone();
             changed[at] ^= 4;
-            let error = Block::decode(7, &changed).unwrap_err().to_string();
+            let error = Block::decode(7, &changed, &Rooms::default()).unwrap_err().to_string();
             assert!(error.contains("blocks/7"), "{error}");
         }
-        assert!(Block::decode(8, &stored).is_err(), "the key is part of what is checked");
+        assert!(Block::decode(8, &stored, &Rooms::default()).is_err(), "the key is part of what is checked");
     }
 }

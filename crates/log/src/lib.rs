@@ -18,6 +18,7 @@ mod high_water;
 mod manifest;
 mod journal;
 mod engine;
+mod rooms;
 mod format;
 mod shared;
 mod states;

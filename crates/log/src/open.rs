@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use forebay_store::ReadError;
 
 use crate::directory::Directory;
-use crate::engine::{Engine, Faults, Placed, engine_error};
+use crate::engine::{Engine, Faults, Placed, caught};
 use crate::format::Block;
 use crate::high_water::HighWater;
 use crate::journal::{self, JournalFault, JournalSurvey};
@@ -155,8 +154,8 @@ impl EmbeddedLog {
         let is_new = !directory.existed;
         let recovered = recover(directory, options.sync, faults)?;
         let Recovered { store, high_water, head, journal } = recovered;
-        let ids = remember(&store.engine, head).map_err(|error| OpenError::read(&options.directory, error))?;
-        let repacked = store.engine.repacked().map_err(|error| OpenError::read(&options.directory, error))?;
+        let ids = remember(&store.engine, head).map_err(|error| unreadable(&store.directory, error))?;
+        let repacked = store.engine.repacked().map_err(|error| unreadable(&store.directory, error))?;
         let report = RecoveryReport {
             is_new,
             last_position: head,
@@ -195,14 +194,26 @@ impl EmbeddedLog {
     }
 }
 
-/// Recovers what lies in a directory that is claimed, or makes it.
-pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Faults>) -> Result<Recovered, OpenError> {
-    let high_water = open_high_water(&directory)?;
+/// An engine that is open, before anything was read from it.
+pub(crate) struct Opened {
+    /// The engine.
+    pub(crate) engine: Engine,
+    /// The position that must be there; 0 when none was acknowledged.
+    pub(crate) must_hold: u64,
+    /// What the journal held.
+    pub(crate) journal: JournalSurvey,
+    /// None when the making of the log was interrupted.
+    high_water: Option<HighWater>,
+}
+
+/// Opens the engine of a directory that is claimed, or makes it; cuts a torn end.
+pub(crate) fn open_parts(directory: &Directory, sync: SyncMode, faults: Option<Faults>) -> Result<Opened, OpenError> {
+    let high_water = open_high_water(directory)?;
     let must_hold = high_water.as_ref().map_or(0, HighWater::position);
     if must_hold > 0 && !directory.engine().exists() {
-        return Err(behind(&directory, 0, must_hold));
+        return Err(behind(directory, 0, must_hold));
     }
-    check_engine(&directory, must_hold)?;
+    check_engine(directory, must_hold)?;
     let journal = journal::survey(&directory.engine(), &directory.torn()).map_err(|fault| match fault {
         JournalFault::Io(file, error) => OpenError::io(&file, &error),
         JournalFault::Damaged { file, offset } => OpenError::Damaged {
@@ -210,7 +221,13 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
             reason: "what lies there is no whole batch, but whole ones follow".to_owned(),
         },
     })?;
-    let engine = open_engine(&directory, sync, faults)?;
+    let engine = open_engine(directory, sync, faults)?;
+    Ok(Opened { engine, must_hold, journal, high_water })
+}
+
+/// Recovers what lies in a directory that is claimed, or makes it.
+pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Faults>) -> Result<Recovered, OpenError> {
+    let Opened { engine, must_hold, journal, high_water } = open_parts(&directory, sync, faults)?;
     let last = engine.last_block().map_err(|error| unreadable(&directory, error))?;
     let head = last.as_ref().map_or(0, |block| block.last());
     if head < must_hold {
@@ -233,7 +250,7 @@ pub(crate) fn recover(directory: Directory, sync: SyncMode, faults: Option<Fault
     if !directory.existed {
         directory.mark()?;
     }
-    let store = OpenStore { engine, _directory: directory };
+    let store = OpenStore { engine, directory };
     Ok(Recovered { store, high_water, head, journal })
 }
 
@@ -250,17 +267,8 @@ fn check_engine(directory: &Directory, must_hold: u64) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// Opens the engine. It stops at some kinds of damage with a panic, which becomes a refusal here.
 fn open_engine(directory: &Directory, sync: SyncMode, faults: Option<Faults>) -> Result<Engine, OpenError> {
-    match catch_unwind(AssertUnwindSafe(|| Engine::open(&directory.engine(), sync, faults))) {
-        Ok(Ok(engine)) => Ok(engine),
-        Ok(Err(error)) => Err(unreadable(directory, engine_error(error))),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            let reason = format!("the engine cannot open it: {}", said.unwrap_or("it gives no reason"));
-            Err(unreadable(directory, ReadError::Damaged { place: "engine".to_owned(), reason }))
-        }
-    }
+    caught(|| Engine::open(&directory.engine(), sync, faults)).map_err(|error| unreadable(directory, error))
 }
 
 /// The engine could not be read. It does not say which file is at fault, so all are compared with their checksums.

@@ -29,6 +29,8 @@ pub(crate) const RING_SIZE_MAX: usize = 4 << 20;
 pub(crate) const RING_BLOCKS_MAX: usize = 4096;
 /// Decompressed blocks kept for stream reads, in bytes.
 pub(crate) const CACHE_SIZE_MAX: usize = 8 << 20;
+/// Rooms of [`BLOCK_RAW_TARGET`] bytes kept free for the next blocks to be unpacked: those of two pages of a scan.
+pub(crate) const ROOMS_MAX: usize = 256;
 /// Streams whose end and metadata are kept in memory.
 pub(crate) const STATES_MAX: usize = 32 << 10;
 /// Events whose ids are remembered for appends without an exact expected revision.

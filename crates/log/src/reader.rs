@@ -106,9 +106,19 @@ pub(crate) fn scan_forward(shared: &Shared, scan: &Scan<'_>) -> Result<Scanned, 
     }
     shared.with_engine(|engine| {
         let mut page = Scanned::new(scan.from, scan, (scan.head + 1).saturating_sub(scan.from));
-        let mut blocks = engine.blocks_from(scan.from)?;
+        // The page before this one may have ended within a block, which it left in the cache.
+        let kept = shared.kept_block(scan.from);
+        if let Some(block) = kept
+            && page.take_block(&block, scan)?
+        {
+            return Ok(page);
+        }
+        let mut blocks = engine.blocks_from(page.next)?;
         while let Some(block) = blocks.next_block()? {
             if page.take_block(&block, scan)? {
+                if block.holds(page.next) {
+                    shared.keep_block(block);
+                }
                 return Ok(page);
             }
         }

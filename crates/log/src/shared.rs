@@ -28,7 +28,7 @@ pub(crate) struct OpenStore {
     /// The engine.
     pub(crate) engine: Engine,
     /// Keeps other processes out; dropped after the engine.
-    pub(crate) _directory: Directory,
+    pub(crate) directory: Directory,
 }
 
 /// One open log.
@@ -139,14 +139,24 @@ impl Shared {
         if let Some(block) = self.recent_block(position) {
             return Ok(block);
         }
-        if let Some(block) = self.cache.lock().holding(position) {
+        if let Some(block) = self.kept_block(position) {
             return Ok(block);
         }
         let block = engine
             .block_holding(position)?
             .ok_or_else(|| damaged(position, "no block holds this position".to_owned()))?;
-        self.cache.lock().insert(block.clone());
+        self.keep_block(block.clone());
         Ok(block)
+    }
+
+    /// The block that holds a position, if an earlier read left it in the cache.
+    pub(crate) fn kept_block(&self, position: u64) -> Option<Block> {
+        self.cache.lock().holding(position)
+    }
+
+    /// Leaves a block in the cache for the next read.
+    pub(crate) fn keep_block(&self, block: Block) {
+        self.cache.lock().insert(block);
     }
 
     /// The block that holds a position, if it is among the most recent.

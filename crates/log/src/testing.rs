@@ -5,16 +5,17 @@ use forebay_store::ReadError;
 
 use crate::format::{BLOCK_HEADER, Block, CHECKED_HEADER, Packer, checksum};
 use crate::high_water::slots;
+use crate::rooms::Rooms;
 
 /// The events of a stored block whose first event has this position; checks all that reading it checks.
 pub fn block_events(first: u64, stored: &[u8]) -> Result<Vec<RecordedEvent>, ReadError> {
-    let block = Block::decode(first, stored)?;
+    let block = Block::decode(first, stored, &Rooms::default())?;
     block.events_from(first).collect()
 }
 
 /// The same block packed anew, as packing it with others would.
 pub fn repacked(first: u64, stored: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-    let block = Block::decode(first, stored)?;
+    let block = Block::decode(first, stored, &Rooms::default())?;
     Ok(Block::join(&[block]).map(|joined| joined.encode(&mut Packer::default())))
 }
 

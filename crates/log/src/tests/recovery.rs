@@ -4,9 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use forebay_store::EventStore;
+use forebay_event::{ExpectedRevision, ProposedEvent};
+use forebay_store::{AppendRequest, EventStore};
 
-use super::fixture::{Fixture, all_data, append};
+use super::fixture::{Fixture, all_data, append, event, stream};
 use crate::OpenError;
 
 /// The engine's last journal file.
@@ -199,13 +200,41 @@ async fn verify_names_a_table_with_a_changed_byte() {
     let mut content = fs::read(&table).unwrap();
     content[100] ^= 1;
     fs::write(&table, content).unwrap();
-    match crate::verify(fixture.path(), |_| ()) {
-        Ok(report) => {
-            let place = table.display().to_string();
-            assert!(report.damages.iter().any(|damage| damage.place == place), "{report:?}");
-        }
-        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, table.display().to_string()),
-        Err(other) => panic!("the table is damaged: {other}"),
+    let report = crate::verify(fixture.path(), |_| ()).unwrap();
+    let place = table.display().to_string();
+    assert!(report.damages.iter().any(|damage| damage.place == place), "{report:?}");
+}
+
+/// Found by crash images: the engine stops with a panic at a length that its checksum of the value does not cover.
+#[tokio::test]
+async fn a_changed_length_in_a_value_file_is_named_and_stops_nothing() {
+    const LENGTH_AT: usize = 4 + 16 + 8 + 2;
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let mut noise = 1_u64;
+    for number in 0..40 {
+        let data: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            noise.to_be_bytes()[0]
+        })
+        .take(8000)
+        .collect();
+        let events = vec![ProposedEvent { data: data.into(), ..event(number) }];
+        log.append(AppendRequest { stream: stream("orders"), expected: ExpectedRevision::Any, events }).await.unwrap();
+    }
+    log.close().await;
+    let values = fs::read_dir(fixture.path().join("engine/keyspaces/1/blobs")).unwrap();
+    let values = values.map(|entry| entry.unwrap().path()).min().unwrap();
+    let mut content = fs::read(&values).unwrap();
+    content[LENGTH_AT + 2] ^= 1;
+    fs::write(&values, content).unwrap();
+
+    let report = crate::verify(fixture.path(), |_| ()).unwrap();
+    assert!(report.damages.iter().any(|damage| damage.place == values.display().to_string()), "{report:?}");
+    match fixture.try_open() {
+        Ok((log, _)) => log.close().await,
+        Err(OpenError::Damaged { place, .. }) => assert_eq!(place, values.display().to_string()),
+        Err(other) => panic!("the file is damaged: {other}"),
     }
 }
 
