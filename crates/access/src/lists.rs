@@ -51,10 +51,15 @@ impl Right {
     }
 }
 
+/// What a list may say instead of names: that the stream is to be like one of the users', or of the system's.
+const LIKE_USER: &str = "$userStreamAcl";
+const LIKE_SYSTEM: &str = "$systemStreamAcl";
+
 /// Names of users and groups, for each right that is spoken of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccessList {
     by_right: [Option<Vec<String>>; 5],
+    like_system: Option<bool>,
 }
 
 impl AccessList {
@@ -65,7 +70,11 @@ impl AccessList {
             Some(Value::Object(object)) => names(object, right.key()),
             Some(_) => Some(Vec::new()),
         };
-        Self { by_right: Right::ALL.map(names) }
+        match value.and_then(Value::as_str) {
+            Some(LIKE_USER) => Self { like_system: Some(false), ..Self::default() },
+            Some(LIKE_SYSTEM) => Self { like_system: Some(true), ..Self::default() },
+            _ => Self { by_right: Right::ALL.map(names), like_system: None },
+        }
     }
 
     fn names(&self, right: Right) -> Option<&[String]> {
@@ -104,10 +113,7 @@ impl DefaultLists {
     /// Reads the data of an event of `$settings`; what is not JSON says nothing.
     pub(crate) fn read(data: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(data).unwrap_or_default();
-        Self {
-            user: AccessList::read(value.get("$userStreamAcl")),
-            system: AccessList::read(value.get("$systemStreamAcl")),
-        }
+        Self { user: AccessList::read(value.get(LIKE_USER)), system: AccessList::read(value.get(LIKE_SYSTEM)) }
     }
 }
 
@@ -120,7 +126,11 @@ pub(crate) fn allows(
     defaults: &DefaultLists,
     anonymous_streams: bool,
 ) -> bool {
-    let (of_kind, built_in) = if stream.is_system() { (&defaults.system, ADMINS) } else { (&defaults.user, EVERYBODY) };
+    let (of_kind, built_in) = if list.like_system.unwrap_or(stream.is_system()) {
+        (&defaults.system, ADMINS)
+    } else {
+        (&defaults.user, EVERYBODY)
+    };
     let covers = |name: &str| match &caller.who {
         Who::Unasked => true,
         Who::Anonymous => name == EVERYBODY && anonymous_streams,

@@ -414,3 +414,41 @@ async fn passwords_given_once_stay_until_they_are_changed() {
     let exposed = start(Config { listen: "0.0.0.0:0".parse().unwrap(), ..config(data.path()) }).await;
     assert!(matches!(exposed.err(), Some(StartError::Exposed(_))));
 }
+
+/// Passwords given in every way, wrong bodies included, are in no answer, no metric and no stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_in_no_answer() {
+    const CANARY: &str = "c4n4ry";
+    let server = Server::start().await;
+    let users = [
+        ("POST", "/users", json!({"loginName": "eve", "password": "c4n4ry-1", "groups": []})),
+        ("POST", "/users", json!({"loginName": "eve", "password": "c4n4ry-2", "groups": []})),
+        ("POST", "/users", json!({"loginName": "e:ve", "password": "c4n4ry-3"})),
+        ("POST", "/users", json!({"loginName": "mal", "password": ["c4n4ry-4"]})),
+        ("POST", "/users", json!({"loginName": "mal", "passwort": "c4n4ry-5"})),
+        ("POST", "/users", json!({"c4n4ry-6": 1})),
+        ("POST", "/users", json!({"loginName": "mal", "password": "c4n4ry".repeat(1000)})),
+        ("POST", "/users/eve/command/reset-password", json!({"newPassword": "c4n4ry-7"})),
+        (
+            "POST",
+            "/users/eve/command/change-password",
+            json!({"currentPassword": "c4n4ry-8", "newPassword": "c4n4ry-9"}),
+        ),
+        ("POST", "/users/nobody/command/reset-password", json!({"newPassword": "c4n4ry-10"})),
+    ];
+    for (method, path, body) in users {
+        let (_, answer) = server.ask(ADMIN, method, path, body).await;
+        assert!(!answer.contains(CANARY), "{path}: {answer}");
+    }
+    let wrong = Some("Basic ZXZlOmM0bjRyeS13cm9uZw=="); // eve:c4n4ry-wrong
+    for path in
+        ["/users", "/users/eve", "/streams/$user-eve/events", "/streams/$all/events?limit=1000", "/metrics", "/health"]
+    {
+        for caller in [ADMIN, wrong, None] {
+            let (_, answer) = server.ask(caller, "GET", path, Value::Null).await;
+            assert!(!answer.contains(CANARY) && !answer.contains("root-pw"), "{path}: {answer}");
+            assert!(!path.starts_with("/users") || !answer.contains("argon2"), "{path}: {answer}");
+        }
+    }
+    server.running.shutdown().await;
+}

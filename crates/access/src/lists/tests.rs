@@ -66,6 +66,11 @@ fn lists_decide_as_the_table_says() {
         ("$orders", Read, none(), json!({"$userStreamAcl": {"$r": "editors"}}), "admin"),
         ("$orders", Read, none(), json!({"$systemStreamAcl": {"$r": ["editors", "$ops"]}}), "bob ops admin"),
         ("orders", Read, json!({"$r": "ann"}), json!({"$userStreamAcl": {"$r": "editors"}}), "ann admin"),
+        // A stream may be like one of the other kind.
+        ("$orders", Read, json!("$userStreamAcl"), none(), everybody),
+        ("orders", Read, json!("$systemStreamAcl"), none(), "admin"),
+        ("orders", Read, json!("$systemStreamAcl"), json!({"$systemStreamAcl": {"$r": "ann"}}), "ann admin"),
+        ("orders", Read, none(), json!({"$userStreamAcl": "$systemStreamAcl"}), everybody),
         // What cannot be understood lets nobody in.
         ("orders", Read, json!({"$r": 7}), none(), "admin"),
         ("orders", Read, json!({"$r": ["ann", 7]}), none(), "admin"),

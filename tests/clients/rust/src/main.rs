@@ -5,6 +5,7 @@
 
 mod server;
 mod parts;
+mod credentials;
 
 use kurrentdb::Client;
 
@@ -26,5 +27,5 @@ async fn main() -> kurrentdb::Result<()> {
         parts::batches(&client).await?;
         println!("ok kurrentdb {scheme}: 7 parts passed");
     }
-    Ok(())
+    credentials::converse(&program).await
 }
