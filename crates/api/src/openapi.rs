@@ -1,5 +1,6 @@
 //! Owns the OpenAPI document: made from the route tables, with schemas written by hand.
 
+use forebay_access::Need;
 use serde_json::{Map, Value, json};
 
 use crate::routes::{Parameter, RouteDoc, documents};
@@ -20,12 +21,15 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Event streams and connectors over HTTP. Refusals are google.rpc.Status as JSON, but for the \
                             preview API, which refuses with plain text. Any route answers 500 without detail when the \
-                            server fails on a request; unknown paths answer 404, wrong methods 405.",
+                            server fails on a request; unknown paths answer 404, wrong methods 405. A server that asks \
+                            callers who they are answers 401 without credentials and 403 with too small rights.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:2113" }],
         "paths": paths,
-        "components": { "schemas": schemas() },
+        "components": { "schemas": schemas(), "securitySchemes": {
+            "basic": { "type": "http", "scheme": "basic", "description": "Login name and password of a user." },
+        } },
     })
 }
 
@@ -36,6 +40,7 @@ fn operation(doc: &RouteDoc) -> Value {
         "operationId": operation_id(doc),
         "parameters": parameters(doc),
         "responses": responses(doc),
+        "security": if doc.need() == Need::Nothing { json!([]) } else { json!([{ "basic": [] }]) },
     });
     if let Some(object) = operation.as_object_mut() {
         if !doc.notes.is_empty() {
@@ -76,6 +81,7 @@ fn parameters(doc: &RouteDoc) -> Vec<Value> {
 fn path_parameter(name: &str) -> &'static str {
     match name {
         "id" => "The connector's id.",
+        "login" => "The user's login name.",
         "kind" => "The name of a kind, or an alias of it.",
         "log_position" => "A position in the log.",
         "stream" => "The stream's name; $all is the whole log. A slash in it is written %2F.",
@@ -114,6 +120,7 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(stream_schemas());
     schemas.extend(connector_schemas());
     schemas.extend(query_schemas());
+    schemas.extend(user_schemas());
     schemas
 }
 
@@ -157,6 +164,41 @@ fn shared_schemas() -> Map<String, Value> {
                     "store": { "type": "object" },
                     "connectors": { "type": "array", "items": { "type": "object" } },
                 }),
+            ),
+        ),
+    ])
+}
+
+fn user_schemas() -> Map<String, Value> {
+    let groups =
+        || json!({ "type": "array", "items": { "type": "string" }, "description": "Such as $admins or $ops." });
+    let login = || text("1 to 128 bytes, without colon, slash, or $ at its begin.");
+    let password = || json!({ "type": "string", "format": "password", "description": "1 to 1024 bytes." });
+    named([
+        (
+            "User",
+            json!({ "type": "object", "properties": {
+                "loginName": login(), "fullName": text("For people."), "groups": groups(),
+                "disabled": { "type": "boolean" }, "dateLastUpdated": { "type": "string", "format": "date-time" },
+            } }),
+        ),
+        ("UserList", object(&["users"], json!({ "users": list_of("User") }))),
+        (
+            "NewUser",
+            object(
+                &["loginName", "password"],
+                json!({
+                    "loginName": login(), "password": password(), "fullName": text("For people."), "groups": groups(),
+                }),
+            ),
+        ),
+        ("UserUpdate", object(&["fullName", "groups"], json!({ "fullName": text("For people."), "groups": groups() }))),
+        ("NewPassword", object(&["newPassword"], json!({ "newPassword": password() }))),
+        (
+            "ChangePassword",
+            object(
+                &["currentPassword", "newPassword"],
+                json!({ "currentPassword": password(), "newPassword": password() }),
             ),
         ),
     ])

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
+use forebay_access::Access;
 use forebay_event::{Clock, Timestamp};
 use forebay_runtime::Connectors;
 use forebay_store::EventStore;
@@ -19,13 +20,15 @@ use crate::request::MANAGEMENT_BODY_SIZE_MAX;
 use crate::routes::{mount, unknown_path};
 use crate::status::Refusal;
 use crate::streams::{APPEND_BODY_SIZE_MAX, StreamsApi};
-use crate::{connectors, grpc, operations, origin, streams};
+use crate::{auth, connectors, grpc, operations, origin, streams, users};
 
 /// What the API translates for, and what it tells about the node.
 #[derive(Clone)]
 pub struct Api {
-    /// The event store.
+    /// The event store, for what is told about the node.
     pub store: Arc<dyn EventStore>,
+    /// Who may do what, and the store as each caller may use it.
+    pub access: Access,
     /// All connectors.
     pub connectors: Connectors,
     /// All metrics of this process.
@@ -56,28 +59,36 @@ pub struct NodeFacts {
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
     let is_local = api.is_local;
-    let streams_api = StreamsApi::new(api.store.clone(), api.stopping.clone());
+    let access = api.access.clone();
+    let streams_api = StreamsApi::new(access.clone(), api.stopping.clone());
     let grpc = grpc::routes(&api, streams_api.clone());
     let streams = streams_router(streams_api);
-    let connectors = mount(connectors::ROUTES, api.connectors.clone())
+    let connectors = mount(connectors::ROUTES, api.connectors.clone(), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
     let connectors =
         if is_local { connectors.layer(middleware::from_fn(origin::this_machine_only)) } else { connectors };
-    let operations = mount(operations::ROUTES, OperationsApi::new(api))
+    let users = mount(users::ROUTES, access.clone(), &access)
+        .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
+        .layer(middleware::from_fn(origin::same_site_only));
+    let users = if is_local { users.layer(middleware::from_fn(origin::this_machine_only)) } else { users };
+    let operations = mount(operations::ROUTES, OperationsApi::new(api), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());
-    guarded(streams.merge(connectors).merge(operations).merge(grpc))
+    guarded(streams.merge(connectors).merge(users).merge(operations).merge(grpc), access)
 }
 
 /// The routes of streams alone.
 pub(crate) fn streams_router(api: StreamsApi) -> Router {
-    mount(streams::ROUTES, api).layer(DefaultBodyLimit::max(APPEND_BODY_SIZE_MAX)).layer(origin::any_site())
+    let access = api.access.clone();
+    mount(streams::ROUTES, api, &access).layer(DefaultBodyLimit::max(APPEND_BODY_SIZE_MAX)).layer(origin::any_site())
 }
 
-/// Adds what every request passes through: unknown paths are refused by name, panics are caught.
-pub(crate) fn guarded(router: Router) -> Router {
-    router.fallback(unknown_path).layer(CatchPanicLayer::custom(panicked))
+/// Adds what every request passes through: it is found out who asks, unknown paths are refused by name, panics are
+/// caught.
+pub(crate) fn guarded(router: Router, access: Access) -> Router {
+    let identify = middleware::from_fn_with_state(access, auth::identify);
+    router.fallback(unknown_path).layer(identify).layer(CatchPanicLayer::custom(panicked))
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {

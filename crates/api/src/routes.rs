@@ -1,12 +1,13 @@
 //! Owns the route table's shape: what one line of it says, and mounting a table on a router.
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
+use axum::{Router, middleware};
+use forebay_access::{Access, Need};
 use http::{HeaderMap, Method, Uri};
 
 use crate::status::Refusal;
-use crate::{connectors, grpc, operations, streams};
+use crate::{auth, connectors, grpc, operations, streams, users};
 
 /// One route: what the document says of it, and who answers it.
 pub(crate) struct Route<S: 'static> {
@@ -63,13 +64,15 @@ pub(crate) struct RouteDoc {
     pub(crate) body: &'static [Content],
     pub(crate) body_required: bool,
     pub(crate) answers: &'static [Answer],
+    need: Option<Need>,
 }
 
 impl RouteDoc {
     /// A route with a one-line summary and no more said.
     pub(crate) const fn new(verb: Verb, path: &'static str, summary: &'static str) -> Self {
         let (tag, notes) = ("", "");
-        Self { verb, path, tag, summary, notes, query: &[], headers: &[], body: &[], body_required: true, answers: &[] }
+        let (query, headers, body, answers) = (&[], &[], &[], &[]);
+        Self { verb, path, tag, summary, notes, query, headers, body, body_required: true, answers, need: None }
     }
 
     /// The chapter it belongs to.
@@ -102,6 +105,20 @@ impl RouteDoc {
         Self { body, body_required: false, ..self }
     }
 
+    /// What a caller must be, where that is not what its method says: operators read, administrators change.
+    pub(crate) const fn needs(self, need: Need) -> Self {
+        Self { need: Some(need), ..self }
+    }
+
+    /// What a caller must be.
+    pub(crate) const fn need(&self) -> Need {
+        match (self.need, self.verb) {
+            (Some(need), _) => need,
+            (None, Verb::Get) => Need::Operator,
+            (None, Verb::Post | Verb::Put | Verb::Delete) => Need::Admin,
+        }
+    }
+
     /// What it answers besides refusals that every route shares.
     pub(crate) const fn answers(self, answers: &'static [Answer]) -> Self {
         Self { answers, ..self }
@@ -113,14 +130,16 @@ pub(crate) fn documents() -> impl Iterator<Item = &'static RouteDoc> {
     let connectors = connectors::ROUTES.iter().map(|route| &route.doc);
     let streams = streams::ROUTES.iter().map(|route| &route.doc);
     let operations = operations::ROUTES.iter().map(|route| &route.doc);
-    connectors.chain(streams).chain(operations)
+    let users = users::ROUTES.iter().map(|route| &route.doc);
+    connectors.chain(streams).chain(users).chain(operations)
 }
 
-/// Mounts a table; another method on one of its paths is refused by name.
-pub(crate) fn mount<S: Clone + Send + Sync + 'static>(table: &'static [Route<S>], state: S) -> Router {
+/// Mounts a table, each route behind what it needs; another method on one of its paths is refused by name.
+pub(crate) fn mount<S: Clone + Send + Sync + 'static>(table: &'static [Route<S>], state: S, access: &Access) -> Router {
     let mut router = Router::new();
     for route in table {
-        router = router.route(route.doc.path, (route.handler)());
+        let gate = middleware::from_fn_with_state((access.clone(), route.doc.need()), auth::let_in);
+        router = router.route(route.doc.path, (route.handler)().route_layer(gate));
     }
     router.method_not_allowed_fallback(wrong_method).with_state(state)
 }

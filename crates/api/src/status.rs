@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use forebay_access::{AccessDenied, Refused, SignInError, UserError};
 use forebay_connector::settings::SettingsErrors;
 use forebay_runtime::management::{ApplyError, CommandError, QueryError, Violation};
 use forebay_store::{AppendError, InvalidFilter, ReadError, SubscribeError};
@@ -24,6 +25,7 @@ enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// A request that was not done: status, code, and what a person should know.
@@ -106,6 +108,12 @@ impl Refusal {
     pub(crate) fn foreign_host(host: &str) -> Self {
         let message = format!("this server serves its own machine alone and may not be managed as {host:?}");
         Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, message)
+    }
+
+    /// Credentials are missing or wrong. The scheme is not plain `Basic`, or browsers would ask for a password.
+    fn unauthenticated(message: &str) -> Self {
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, message);
+        refusal.header("www-authenticate", "BasicCustom realm=\"forebay\"")
     }
 
     /// A bound on what is done at the same time is reached.
@@ -289,6 +297,54 @@ impl From<AppendError> for Refusal {
     }
 }
 
+impl From<AccessDenied> for Refusal {
+    fn from(denied: AccessDenied) -> Self {
+        if denied.is_anonymous {
+            Self::unauthenticated("access is denied without credentials: give login name and password")
+        } else {
+            Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, denied.to_string())
+        }
+    }
+}
+
+impl<E: Into<Self>> From<Refused<E>> for Refusal {
+    fn from(refused: Refused<E>) -> Self {
+        match refused {
+            Refused::Denied(denied) => denied.into(),
+            Refused::Unjudged(error) => Self::of_inner_read(error),
+            Refused::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignInError> for Refusal {
+    fn from(error: SignInError) -> Self {
+        let message = error.to_string();
+        match error {
+            SignInError::Wrong => Self::unauthenticated(&message),
+            SignInError::Busy => Self::unavailable(message),
+            SignInError::Read(error) => Self::of_inner_read(error),
+        }
+    }
+}
+
+impl From<UserError> for Refusal {
+    fn from(error: UserError) -> Self {
+        let message = error.to_string();
+        match error {
+            UserError::NotFound { .. } => Self::not_found(message),
+            UserError::Conflict { .. } => Self::new(StatusCode::CONFLICT, Code::AlreadyExists, message),
+            UserError::Invalid { field, .. } => Self::field(field, message),
+            UserError::WrongPassword { .. } => Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, message),
+            UserError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, message),
+            UserError::Busy => Self::unavailable(message),
+            UserError::NoRandom => Self::internal(),
+            UserError::Read(error) => Self::of_inner_read(error),
+            UserError::Append(error) => Self::of_inner_append(error),
+        }
+    }
+}
+
 impl From<InvalidFilter> for Refusal {
     fn from(error: InvalidFilter) -> Self {
         Self::bad_request(error.to_string())
@@ -312,7 +368,7 @@ impl Refusal {
     }
 
     fn of_inner(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, "a connector's own stream cannot be used");
+        tracing::error!(%error, "a stream of the server's own cannot be used");
         Self::internal()
     }
 }

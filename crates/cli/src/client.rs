@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::command::ClientOptions;
 use crate::failure::{Failure, Refusal};
+use crate::password;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The most bytes of one answer.
@@ -88,7 +89,7 @@ impl Client {
     /// A client for the server that the options name; connects with the first request.
     pub(crate) fn new(options: &ClientOptions) -> Result<Self, Failure> {
         let mut base = options.server.clone();
-        let authorization = credentials(&base);
+        let authorization = authorization(options)?;
         let _ = base.set_username("");
         let _ = base.set_password(None);
         let mut plain = HttpConnector::new();
@@ -240,15 +241,19 @@ impl Lines {
     }
 }
 
-fn credentials(url: &Url) -> Option<HeaderValue> {
-    let decoded = |text: &str| percent_decoded(text);
-    if url.username().is_empty() {
-        return None;
-    }
-    let pair = format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
+/// What is said about who asks: by the server's address, else by the options, else nothing.
+fn authorization(options: &ClientOptions) -> Result<Option<HeaderValue>, Failure> {
+    let url = &options.server;
+    let pair = if url.username().is_empty() {
+        let Some(login) = &options.user else { return Ok(None) };
+        format!("{login}:{}", password::to_sign_in(options.password_file.as_deref())?)
+    } else {
+        format!("{}:{}", percent_decoded(url.username()), percent_decoded(url.password().unwrap_or_default()))
+    };
+    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)));
+    let mut value = value.expect("base64 is text that a header may hold");
     value.set_sensitive(true);
-    Some(value)
+    Ok(Some(value))
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -11,6 +11,7 @@ use crate::connectors::ConnectorsArgs;
 use crate::preview::PreviewArgs;
 use crate::quickstart::QuickstartArgs;
 use crate::streams::StreamsArgs;
+use crate::users::UsersArgs;
 
 /// What the exit codes mean; shown below the help of every command.
 pub(crate) const EXIT_CODES: &str = "\
@@ -35,6 +36,9 @@ pub enum Command {
     /// Appends, reads and subscribes to events
     #[command(after_help = EXIT_CODES)]
     Streams(StreamsArgs),
+    /// Creates, changes, lists and deletes users
+    #[command(after_help = EXIT_CODES)]
+    Users(UsersArgs),
     /// Runs a connector's filter and transform over history, touching no sink
     #[command(after_help = EXIT_CODES)]
     Preview(PreviewArgs),
@@ -58,6 +62,12 @@ pub(crate) struct ClientOptions {
     #[arg(long, global = true, env = "FOREBAY_SERVER", hide_env_values = true, value_name = "URL")]
     #[arg(default_value = "http://127.0.0.1:2113", value_parser = parse_server)]
     pub(crate) server: Url,
+    /// Signs in as this user; the password comes from --password-file or from FOREBAY_PASSWORD
+    #[arg(long, global = true, env = "FOREBAY_USER", hide_env_values = true, value_name = "LOGIN")]
+    pub(crate) user: Option<String>,
+    /// Signs in with the password in the first line of this file
+    #[arg(long, global = true, env = "FOREBAY_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
     /// Trusts the certificates in this PEM file besides those of the system
     #[arg(long, global = true, env = "FOREBAY_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,

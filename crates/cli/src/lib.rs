@@ -21,6 +21,8 @@ mod connectors;
 mod apply;
 mod preview;
 mod streams;
+mod users;
+mod password;
 mod quickstart;
 #[cfg(test)]
 mod client_tests;
@@ -34,3 +36,4 @@ pub use preview::PreviewArgs;
 pub use quickstart::{LocalServer, QuickstartArgs, StartServer, Starting, Stop};
 pub use run::{Surroundings, run};
 pub use streams::StreamsArgs;
+pub use users::UsersArgs;

@@ -6,7 +6,7 @@ use crate::command::{ClientOptions, Command, CompletionsArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::quickstart::StartServer;
-use crate::{apply, connectors, preview, quickstart, streams};
+use crate::{apply, connectors, preview, quickstart, streams, users};
 
 /// What commands need from the binary around them.
 pub struct Surroundings {
@@ -48,6 +48,7 @@ fn client_options(command: &Command) -> Option<&ClientOptions> {
         Command::Connectors(args) => Some(&args.client),
         Command::Apply(args) => Some(&args.client),
         Command::Streams(args) => Some(&args.client),
+        Command::Users(args) => Some(&args.client),
         Command::Preview(args) => Some(&args.client),
         Command::Quickstart(_) | Command::Completions(_) => None,
     }
@@ -59,6 +60,7 @@ async fn dispatch(command: Command, surroundings: Surroundings, output: &mut Out
         Command::Connectors(args) => connectors::run(args, output).await,
         Command::Apply(args) => apply::run(args, output).await,
         Command::Streams(args) => streams::run(args, output).await,
+        Command::Users(args) => users::run(args, output).await,
         Command::Preview(args) => preview::run(args, output).await,
         Command::Completions(args) => completions(&args, surroundings.whole, output),
     }

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_access::Password;
+
 /// The port of the protocol.
 const PORT_DEFAULT: u16 = 2113;
 /// How long a lease lasts without renewal.
@@ -23,8 +25,16 @@ const APPEND_SIZE_DEFAULT: usize = 16 << 20;
 pub struct Config {
     /// Where to serve.
     pub listen: SocketAddr,
-    /// Whether addresses that other machines can reach are served.
+    /// Whether what protects the server from other machines may be missing.
     pub insecure: bool,
+    /// Whether callers are asked who they are; when not said, it follows from what else is said.
+    pub auth: Option<bool>,
+    /// Whether `$all` in an access list covers callers without credentials.
+    pub anonymous_streams: bool,
+    /// The password of the user `admin`, until it has one.
+    pub admin_password: FirstPassword,
+    /// The password of the user `ops`, until it has one.
+    pub ops_password: FirstPassword,
     /// Where the log and the server's own files lie.
     pub data: PathBuf,
     /// Connector files, or directories of them, applied at start.
@@ -56,6 +66,10 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             insecure: false,
+            auth: None,
+            anonymous_streams: false,
+            admin_password: FirstPassword::Generated,
+            ops_password: FirstPassword::Generated,
             data: PathBuf::from("./forebay-data"),
             connectors: Vec::new(),
             log_format: LogFormat::Text,
@@ -70,6 +84,17 @@ impl Default for Config {
             secret_key: SecretKey::InDataDirectory,
         }
     }
+}
+
+/// Where the password of one of the first users comes from, as long as it has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstPassword {
+    /// It is generated when it is needed, and told once.
+    Generated,
+    /// It is the first line of a file.
+    File(PathBuf),
+    /// Given as it is.
+    Given(Password),
 }
 
 /// How logs are written.

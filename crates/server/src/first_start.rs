@@ -1,76 +1,104 @@
-//! Owns what a fresh log holds before anybody writes to it: the two users that clients of the protocol expect to find.
-//!
-//! They cannot log in: this server asks nobody who they are. Each append carries fixed ids and expects no stream, so a
-//! start that was interrupted is completed by the next one, and a log that has users is left alone.
+//! Owns the first users of a fresh log: that they are there, and that they have a password once callers are asked.
 
-use forebay_event::{ExpectedRevision, ProposedEvent, StreamName};
-use forebay_store::{
-    AppendError, AppendRequest, Direction, EventStore, METADATA_TYPE, PageLimit, ReadError, ReadStream, StreamPoint,
-};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
-/// The stream that names all users; written last, so that it is there only when everything is.
-const USERS: &str = "$users";
-/// The users: login, full name, group.
-const FIRST_USERS: [(&str, &str, &str); 2] = [("admin", "Administrator", "$admins"), ("ops", "Operator", "$ops")];
-/// What the ids of these events are derived from.
-const NAMESPACE: Uuid = Uuid::from_u128(0x2f6d_6a0e_91c5_4d3b_8a57_0c4e_7f21_d6b9);
+use forebay_access::{FIRST_LOGINS, Password, UserError, Users};
 
-/// Why a fresh log could not be filled.
+use crate::config::{Config, FirstPassword};
+
+/// A file that holds more bytes than this holds no password.
+const FILE_SIZE_MAX: u64 = 4096;
+
+/// Why the first users are not as they must be.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstStartError {
-    /// It cannot be read.
+    /// They cannot be read or written.
     #[error(transparent)]
-    Read(#[from] ReadError),
-    /// It cannot be written.
-    #[error(transparent)]
-    Append(#[from] AppendError),
+    User(#[from] UserError),
+    /// A file with a password cannot be read.
+    #[error("the file {} cannot be read: {reason}", .path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why, in the system's words.
+        reason: String,
+    },
+    /// A file does not begin with a password.
+    #[error("the first line of the file {} is not a password: expected 1 to 1024 bytes", .path.display())]
+    NoPassword {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The machine gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// A password that was generated cannot be told.
+    #[error("a generated password cannot be written to standard error: {reason}")]
+    Untold {
+        /// Why, in the system's words.
+        reason: String,
+    },
 }
 
-/// Writes the first users unless there are some.
-pub(crate) async fn write_users(store: &dyn EventStore) -> Result<(), FirstStartError> {
-    if has_users(store).await? {
-        return Ok(());
+/// Makes the first users when there are none. Those who have no password are given one: what the config says, or,
+/// when callers are asked, one that is generated and told on standard error alone.
+pub(crate) async fn prepare(users: &Users, config: &Config, asks: bool) -> Result<(), FirstStartError> {
+    users.found().await?;
+    for (login, first) in FIRST_LOGINS.into_iter().zip([&config.admin_password, &config.ops_password]) {
+        match users.details(login).await {
+            Ok(user) if !user.has_password() => {}
+            Ok(_) | Err(UserError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let password = match first {
+            FirstPassword::Given(password) => password.clone(),
+            FirstPassword::File(path) => from_file(path)?,
+            FirstPassword::Generated if !asks => continue,
+            // Told before it is kept: a start that breaks off in between tells another one the next time.
+            FirstPassword::Generated => generated(login)?,
+        };
+        users.reset_password(login, password).await?;
+        tracing::info!(user = login, "a first password was set");
     }
-    for (login, full_name, group) in FIRST_USERS {
-        let access = json!({ "$acl": { "$r": "$admins", "$w": "$admins", "$d": "$admins", "$mr": "$admins", "$mw": "$admins" } });
-        write(store, &format!("$$$user-{login}"), &[(METADATA_TYPE, access)]).await?;
-        let user = json!({
-            "loginName": login, "fullName": full_name, "salt": "", "hash": "", "disabled": false, "groups": [group],
-        });
-        write(store, &format!("$user-{login}"), &[("$UserCreated", user)]).await?;
-    }
-    let logins: Vec<_> = FIRST_USERS.iter().map(|(login, ..)| ("$User", Value::String((*login).to_owned()))).collect();
-    write(store, USERS, &logins).await
+    Ok(())
 }
 
-async fn has_users(store: &dyn EventStore) -> Result<bool, ReadError> {
-    let (direction, from, limit) = (Direction::Backward, StreamPoint::End, PageLimit::events(1));
-    match store.read_stream(ReadStream { stream: name(USERS), direction, from, limit }).await {
-        Ok(_) | Err(ReadError::StreamDeleted { .. }) => Ok(true),
-        Err(ReadError::StreamNotFound { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+fn generated(login: &str) -> Result<Password, FirstStartError> {
+    let password = Password::generate().ok_or(FirstStartError::Random)?;
+    let told = writeln!(
+        io::stderr().lock(),
+        "forebay: the user {login} has the password {} (generated at this first start, not told again)",
+        password.reveal()
+    );
+    told.map_err(|error| FirstStartError::Untold { reason: error.to_string() })?;
+    Ok(password)
 }
 
-/// Writes the first events of a stream; one that has others is somebody's own, and is left as it is.
-async fn write(store: &dyn EventStore, stream: &str, events: &[(&str, Value)]) -> Result<(), FirstStartError> {
-    let proposed = events.iter().enumerate().map(|(index, (event_type, data))| {
-        let id = Uuid::new_v5(&NAMESPACE, format!("{index}@{stream}").as_bytes());
-        // A user is named by text, not by JSON text.
-        let data = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
-        ProposedEvent::json(id, event_type, data)
-    });
-    let request =
-        AppendRequest { stream: name(stream), expected: ExpectedRevision::NoStream, events: proposed.collect() };
-    match store.append(request).await {
-        Ok(_) | Err(AppendError::WrongExpectedRevision { .. } | AppendError::StreamDeleted { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+fn from_file(path: &PathBuf) -> Result<Password, FirstStartError> {
+    let unreadable = |error: io::Error| FirstStartError::Unreadable { path: path.clone(), reason: error.to_string() };
+    let no_password = || FirstStartError::NoPassword { path: path.clone() };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_SIZE_MAX {
+        return Err(no_password());
     }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    Password::new(text.lines().next().unwrap_or_default()).ok_or_else(no_password)
 }
 
-#[expect(clippy::expect_used, reason = "the names are written above")]
-fn name(stream: &str) -> StreamName {
-    StreamName::new(stream).expect("the name is not empty")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_of_a_file_is_the_password() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("password");
+        std::fs::write(&path, "pass word\nnot this\n").unwrap();
+        assert_eq!(from_file(&path).unwrap().reveal(), "pass word");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(matches!(from_file(&path), Err(FirstStartError::NoPassword { .. })));
+        std::fs::write(&path, "x".repeat(5000)).unwrap();
+        assert!(matches!(from_file(&path), Err(FirstStartError::NoPassword { .. })));
+        assert!(matches!(from_file(&directory.path().join("none")), Err(FirstStartError::Unreadable { .. })));
+    }
 }

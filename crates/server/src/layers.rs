@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forebay_access::Password;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
+use crate::config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, WrongKey};
 use crate::options::ServeOptions;
+use crate::posture::{self, Exposed};
 
 /// What environment variables of ours begin with.
 const PREFIX: &str = "FOREBAY_";
 /// Variables with that prefix that belong to the command line.
-const FOREIGN: [&str; 2] = ["FOREBAY_SERVER", "FOREBAY_LOG"];
+const FOREIGN: [&str; 6] =
+    ["FOREBAY_SERVER", "FOREBAY_LOG", "FOREBAY_CA_FILE", "FOREBAY_USER", "FOREBAY_PASSWORD", "FOREBAY_PASSWORD_FILE"];
+/// Keys whose values are not shown when they are wrong.
+const SECRETS: [&str; 3] = ["secret_key", "admin_password", "ops_password"];
 /// A name nearer than this is suggested.
 const NEARNESS_MIN: f64 = 0.6;
 /// Leases shorter or longer than this are refused.
@@ -36,6 +41,32 @@ const KEYS: &[Key] = &[
         set: |c, g| put(&mut c.listen, g.text()?.parse().ok()),
     },
     Key { name: "insecure", expected: "true or false", set: |c, g| put(&mut c.insecure, g.text()?.parse().ok()) },
+    Key { name: "auth", expected: "on or off", set: |c, g| put(&mut c.auth, on_or_off(g.text()?)) },
+    Key {
+        name: "anonymous_streams",
+        expected: "true or false",
+        set: |c, g| put(&mut c.anonymous_streams, g.text()?.parse().ok()),
+    },
+    Key {
+        name: "admin_password",
+        expected: "a password of 1 to 1024 bytes",
+        set: |c, g| put(&mut c.admin_password, password(g)),
+    },
+    Key {
+        name: "admin_password_file",
+        expected: "a file whose first line is a password",
+        set: |c, g| put(&mut c.admin_password, password_file(g)),
+    },
+    Key {
+        name: "ops_password",
+        expected: "a password of 1 to 1024 bytes",
+        set: |c, g| put(&mut c.ops_password, password(g)),
+    },
+    Key {
+        name: "ops_password_file",
+        expected: "a file whose first line is a password",
+        set: |c, g| put(&mut c.ops_password, password_file(g)),
+    },
     Key { name: "data", expected: "a directory", set: |c, g| put(&mut c.data, g.filled().map(PathBuf::from)) },
     Key { name: "connectors", expected: "files or directories", set: |c, g| put(&mut c.connectors, g.paths()) },
     Key { name: "log.format", expected: "text or json", set: |c, g| put(&mut c.log_format, log_format(g.text()?)) },
@@ -190,6 +221,7 @@ impl Layers {
             ("data", "--data", options.data.as_ref().map(|path| path.display().to_string())),
             ("log.format", "--log-format", options.log_format.clone()),
             ("log.level", "--log-level", options.log_level.clone()),
+            ("auth", "--auth", options.auth.clone()),
             ("insecure", "--insecure", options.insecure.then(|| "true".to_owned())),
         ];
         for (key, flag, value) in texts {
@@ -208,7 +240,7 @@ impl Layers {
             return self.unknown(name, origin, &known);
         };
         if (key.set)(&mut self.config, given).is_none() {
-            let found = if name == "secret_key" { "is wrong".to_owned() } else { given.shown() };
+            let found = if SECRETS.contains(&name) { "is wrong".to_owned() } else { given.shown() };
             self.refuse(name, found, origin, key.expected.to_owned());
         }
     }
@@ -228,10 +260,10 @@ impl Layers {
     }
 
     fn finish(mut self) -> Result<Config, ConfigErrors> {
-        if self.wrong.is_empty() && !self.config.listen.ip().is_loopback() && !self.config.insecure {
-            let found =
-                format!("is {}, which other machines can reach, without TLS or authentication", self.config.listen);
-            let expected = "a loopback address such as 127.0.0.1:2113, or --insecure to serve it all the same";
+        if self.wrong.is_empty()
+            && let Err(exposed) = posture::asks(&self.config)
+        {
+            let Exposed { found, expected, .. } = exposed;
             self.refuse("listen", found, "checked", expected.to_owned());
         }
         if self.wrong.is_empty() { Ok(self.config) } else { Err(ConfigErrors::Wrong(self.wrong)) }
@@ -260,6 +292,25 @@ fn log_format(text: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         _ => None,
     }
+}
+
+fn on_or_off(text: &str) -> Option<Option<bool>> {
+    match text {
+        "on" => Some(Some(true)),
+        "off" => Some(Some(false)),
+        _ => None,
+    }
+}
+
+fn password(given: &Given) -> Option<FirstPassword> {
+    match given {
+        Given::Text(text) => Password::new(text.clone()).map(FirstPassword::Given),
+        Given::List(_) => None,
+    }
+}
+
+fn password_file(given: &Given) -> Option<FirstPassword> {
+    given.filled().map(|path| FirstPassword::File(PathBuf::from(path)))
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -324,6 +375,19 @@ mod tests {
         let config = load_from(&key, &[], ServeOptions::default()).unwrap();
         assert_eq!(config.secret_key, SecretKey::Key([15; 32]));
         assert!(!format!("{config:?}").contains("15"), "{config:?}");
+    }
+
+    #[test]
+    fn passwords_are_taken_as_they_are_and_not_shown() {
+        let environment = [("FOREBAY_ADMIN_PASSWORD", " pass phrase "), ("FOREBAY_OPS_PASSWORD_FILE", "/run/ops")];
+        let config = load_from("auth = \"on\"", &environment, ServeOptions::default()).unwrap();
+        assert_eq!(config.auth, Some(true));
+        assert_eq!(config.admin_password, FirstPassword::Given(Password::new(" pass phrase ").unwrap()));
+        assert_eq!(config.ops_password, FirstPassword::File("/run/ops".into()));
+        assert!(!format!("{config:?}").contains("phrase"), "{config:?}");
+        let long = format!("ops_password = \"{}\"", "c4n4ry".repeat(200));
+        let error = load_from(&long, &[("FOREBAY_USER", "ops")], ServeOptions::default()).unwrap_err();
+        assert!(error.contains("ops_password is wrong") && !error.contains("c4n4ry"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the order of starting and stopping. It answers no request itself: the API does.
 //!
 //! Invariants: nothing is served before the log is recovered and the connectors are brought back; the log closes last;
-//! addresses other machines can reach are served only when the operator insists.
+//! other machines are served only over TLS and when they are asked who they are, unless the operator insists.
 //!
 //! Begin reading at `run`, then `wiring`.
 
@@ -13,6 +13,7 @@ mod config;
 mod layers;
 mod logging;
 mod identity;
+mod posture;
 mod first_start;
 mod wiring;
 mod declared;
@@ -22,10 +23,11 @@ mod shutdown;
 mod run;
 mod offline;
 
-pub use config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
+pub use config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, WrongKey};
 pub use first_start::FirstStartError;
 pub use layers::load;
 pub use offline::{LogArgs, run_offline};
 pub use options::ServeOptions;
+pub use posture::Exposed;
 pub use run::run;
 pub use wiring::{RunningServer, StartError, start};

@@ -29,7 +29,10 @@ pub struct ServeOptions {
     /// What is logged: error, warn, info, debug, trace, or a list such as info,forebay_runtime=debug [default: info].
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// Serves addresses that other machines can reach, without TLS and without asking who they are.
+    /// Whether callers are asked who they are: on or off [default: off in clear text on a loopback address, else on].
+    #[arg(long, value_name = "ON|OFF")]
+    pub auth: Option<String>,
+    /// Serves addresses that other machines can reach without TLS, and without asking who they are unless --auth is on.
     #[arg(long)]
     pub insecure: bool,
 }

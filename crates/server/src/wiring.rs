@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_access::{Access, Rules};
 use forebay_api::{Api, AppendLimits, NodeFacts};
 use forebay_event::{Clock, SystemClock};
 use forebay_log::{EmbeddedLog, LogLimits, LogOptions};
@@ -20,6 +21,7 @@ use crate::declared::{self, DeclaredError};
 use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
 use crate::listener;
+use crate::posture::{self, Exposed};
 
 /// Open requests get so long after the connectors have stopped.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
@@ -38,8 +40,11 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] forebay_log::OpenError),
+    /// What is to be served would not be protected.
+    #[error("listen {0}")]
+    Exposed(#[from] Exposed),
     /// A fresh log cannot be filled.
-    #[error("the first events of the log cannot be written: {0}")]
+    #[error("the first users cannot be made: {0}")]
     FirstStart(#[from] FirstStartError),
     /// A file of the server's own cannot be used.
     #[error("{0}")]
@@ -103,13 +108,16 @@ impl RunningServer {
 
 /// Starts a server: binds, recovers the log, brings back the connectors, applies connector files, then serves.
 pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+    let asks = posture::asks(&config)?;
     let declared = declared::read_all(&config.connectors)?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let log = open_log(&config, clock.clone())?;
     let store: Arc<dyn EventStore> = Arc::new(log.clone());
-    first_start::write_users(&*store).await?;
+    let rules = Rules { asks, anonymous_streams: config.anonymous_streams };
+    let access = Access::new(store.clone(), clock.clone(), rules);
+    first_start::prepare(access.users(), &config, asks).await?;
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -127,6 +135,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         NodeFacts { name: config.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), started: clock.now() };
     let api = Api {
         store,
+        access,
         connectors: connectors.clone(),
         registry: Arc::new(registry),
         clock,
@@ -149,7 +158,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         server.shutdown().await;
         return Err(error.into());
     }
-    tracing::info!(%address, data = %config.data.display(), node = config.node, "serving");
+    tracing::info!(%address, data = %config.data.display(), node = config.node, asks_callers = asks, "serving");
     Ok(server)
 }
 

@@ -24,7 +24,7 @@ use forebay_wire::event_store::client::streams::{
 use forebay_wire::event_store::client::users::DetailsReq;
 use forebay_wire::event_store::client::users::users_client::UsersClient;
 use forebay_wire::event_store::client::{Empty, StreamIdentifier, Uuid as WireUuid, uuid as wire_uuid};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
@@ -207,14 +207,19 @@ async fn what_is_not_served_says_so_and_what_is_advertised_is_served() {
     let data = tempfile::tempdir().unwrap();
     let server = server(data.path()).await;
     let channel = channel(&server).await;
-    let details = UsersClient::new(channel.clone()).details(DetailsReq { options: None }).await.unwrap_err();
-    assert_eq!((details.code(), details.message().is_empty()), (Code::Unimplemented, false));
+    let details = UsersClient::new(channel.clone()).details(DetailsReq { options: None }).await.unwrap().into_inner();
+    assert_eq!(
+        details.map(|user| user.unwrap().user_details.unwrap().login_name).collect::<Vec<_>>().await,
+        ["admin", "ops"]
+    );
     let listed = PersistentSubscriptionsClient::new(channel.clone()).list(ListReq { options: None }).await.unwrap();
     assert!(listed.into_inner().subscriptions.is_empty());
     let features = ServerFeaturesClient::new(channel).get_supported_methods(Empty {}).await.unwrap().into_inner();
     assert!(features.event_store_server_version.split('.').all(|part| part.parse::<u32>().is_ok()));
     let methods: Vec<_> = features.methods.iter().map(|method| method.method_name.as_str()).collect();
-    assert!(methods.contains(&"batchappend") && !methods.contains(&"create") && !methods.contains(&"appendsession"));
+    assert!(
+        methods.contains(&"batchappend") && !methods.contains(&"replayparked") && !methods.contains(&"appendsession")
+    );
     server.shutdown().await;
 }
 

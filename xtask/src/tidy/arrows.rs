@@ -23,6 +23,12 @@ const ARROWS: &[Arrow] = &[
         uses_in_tests: &["forebay-event", "forebay-store"],
     },
     Arrow { package: "forebay-wire", uses: &[], uses_in_tests: &[] },
+    // Decisions are tested over a real log.
+    Arrow {
+        package: "forebay-access",
+        uses: &["forebay-event", "forebay-store"],
+        uses_in_tests: &["forebay-log"],
+    },
     Arrow {
         package: "forebay-remote",
         uses: &["forebay-event", "forebay-store", "forebay-wire"],
@@ -50,7 +56,14 @@ const ARROWS: &[Arrow] = &[
     // Routes are tested over a real store and the real catalogue.
     Arrow {
         package: "forebay-api",
-        uses: &["forebay-event", "forebay-store", "forebay-wire", "forebay-runtime", "forebay-connector"],
+        uses: &[
+            "forebay-event",
+            "forebay-store",
+            "forebay-wire",
+            "forebay-access",
+            "forebay-runtime",
+            "forebay-connector",
+        ],
         uses_in_tests: &["forebay-log", "forebay-sinks", "forebay-connector", "forebay-store"],
     },
     Arrow {
@@ -60,6 +73,7 @@ const ARROWS: &[Arrow] = &[
             "forebay-store",
             "forebay-log",
             "forebay-wire",
+            "forebay-access",
             "forebay-remote",
             "forebay-connector",
             "forebay-sinks",

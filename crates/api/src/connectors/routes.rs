@@ -1,6 +1,7 @@
 //! Owns the table of routes of connectors.
 
 use axum::routing::{delete, get, post, put};
+use forebay_access::Need;
 use forebay_runtime::Connectors;
 
 use super::{apply, commands, dry_run, kinds, preview_api, queries};
@@ -30,6 +31,11 @@ const fn doc(verb: Verb, path: &'static str, summary: &'static str) -> RouteDoc 
 
 const fn command(verb: Verb, path: &'static str, summary: &'static str) -> RouteDoc {
     doc(verb, path, summary).answers(COMMAND)
+}
+
+/// A command that changes what runs, but not what it does.
+const fn operation(path: &'static str, summary: &'static str) -> RouteDoc {
+    command(Verb::Post, path, summary).needs(Need::Operator)
 }
 
 const fn preview(verb: Verb, path: &'static str, summary: &'static str) -> RouteDoc {
@@ -99,7 +105,7 @@ pub(crate) const ROUTES: &[Route<Connectors>] = &[
         handler: || put(commands::reconfigure_nested),
     },
     Route {
-        doc: command(Verb::Post, "/connectors/{id}/start", "Starts a connector")
+        doc: operation("/connectors/{id}/start", "Starts a connector")
             .notes(
                 "Behind its checkpoint, else where its settings say. The optional body {\"from\": \"earliest\" | \
                  \"latest\" | position} says otherwise.",
@@ -108,11 +114,11 @@ pub(crate) const ROUTES: &[Route<Connectors>] = &[
         handler: || post(commands::start),
     },
     Route {
-        doc: command(Verb::Post, "/connectors/{id}/start/{log_position}", "Starts a connector behind a position"),
+        doc: operation("/connectors/{id}/start/{log_position}", "Starts a connector behind a position"),
         handler: || post(commands::start_at),
     },
     Route {
-        doc: command(Verb::Post, "/connectors/{id}/reset", "Starts a stopped connector anew from the beginning")
+        doc: operation("/connectors/{id}/reset", "Starts a stopped connector anew from the beginning")
             .notes(
                 "With {CommitPosition, PreparePosition} in the body it is the reset of the preview API: an enabled \
                  connector goes on behind that position, a disabled one is refused.",
@@ -121,15 +127,11 @@ pub(crate) const ROUTES: &[Route<Connectors>] = &[
         handler: || post(commands::reset),
     },
     Route {
-        doc: command(
-            Verb::Post,
-            "/connectors/{id}/reset/{log_position}",
-            "Starts a stopped connector anew behind a position",
-        ),
+        doc: operation("/connectors/{id}/reset/{log_position}", "Starts a stopped connector anew behind a position"),
         handler: || post(commands::reset_at),
     },
     Route {
-        doc: command(Verb::Post, "/connectors/{id}/stop", "Stops a connector")
+        doc: operation("/connectors/{id}/stop", "Stops a connector")
             .notes("Answered at once; the batch in hand is finished first. Stopping a stopped one changes nothing."),
         handler: || post(commands::stop),
     },
@@ -149,20 +151,22 @@ pub(crate) const ROUTES: &[Route<Connectors>] = &[
         handler: || get(preview_api::active_on_node),
     },
     Route {
-        doc: preview(Verb::Post, "/connectors/{id}/enable", "Enables a connector"),
+        doc: preview(Verb::Post, "/connectors/{id}/enable", "Enables a connector").needs(Need::Operator),
         handler: || post(preview_api::enable),
     },
     Route {
-        doc: preview(Verb::Post, "/connectors/{id}/disable", "Disables a connector"),
+        doc: preview(Verb::Post, "/connectors/{id}/disable", "Disables a connector").needs(Need::Operator),
         handler: || post(preview_api::disable),
     },
     Route {
         doc: doc(Verb::Get, "/kinds", "Lists the kinds of connectors")
+            .needs(Need::SignedIn)
             .answers(&[(200, JSON, "KindList", "The kinds.")]),
         handler: || get(kinds::list),
     },
     Route {
         doc: doc(Verb::Get, "/kinds/{kind}", "Describes a kind: its page, its settings, and those all kinds share")
+            .needs(Need::SignedIn)
             .answers(&[(200, JSON, "Kind", "The kind."), (404, JSON, "Status", "There is no such kind.")]),
         handler: || get(kinds::describe),
     },

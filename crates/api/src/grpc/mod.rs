@@ -4,6 +4,7 @@ mod routes;
 mod dialled;
 mod call;
 mod not_served;
+mod rights;
 
 pub(crate) use call::{deadline, within};
 pub(crate) use dialled::Dialled;

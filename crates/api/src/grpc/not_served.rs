@@ -16,7 +16,6 @@ const ABSENT: &[(&str, &str)] = &[
         "persistent subscriptions are not served: use a catch-up subscription, or a connector",
     ),
     ("/event_store.client.projections.", "projections are not served: use a connector with a transform"),
-    ("/event_store.client.users.", "users are not served: this server asks nobody who they are"),
     ("/event_store.client.redaction.", "redaction is not served"),
     ("/kurrentdb.protocol.v2.", "the v2 services are not served: append with event_store.client.streams.Streams"),
 ];

@@ -8,15 +8,18 @@ use forebay_wire::event_store::client::operations::operations_server::Operations
 use forebay_wire::event_store::client::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
 use forebay_wire::event_store::client::server_features::server_features_server::ServerFeaturesServer;
 use forebay_wire::event_store::client::streams::streams_server::StreamsServer;
+use forebay_wire::event_store::client::users::users_server::UsersServer;
 use tonic::service::Routes;
 
 use super::dialled::tell_dialled;
 use super::not_served::explain;
+use super::rights::let_in;
 use crate::operations::{
     FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
 };
 use crate::router::Api;
 use crate::streams::{StreamsApi, StreamsService};
+use crate::users::UsersService;
 
 /// A message that holds no events is at most so large, in bytes.
 const SMALL_MESSAGE_SIZE_MAX: usize = 64 << 10;
@@ -36,13 +39,16 @@ pub(crate) fn routes(api: &Api, streams: StreamsApi) -> Router {
         MonitoringServer::new(MonitoringService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
     let persistent = PersistentSubscriptionsServer::new(PersistentSubscriptionsService)
         .max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let users =
+        UsersServer::new(UsersService::new(api.access.clone())).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
     let mut services = Routes::builder();
     services.add_service(streams);
     services.add_service(features).add_service(gossip).add_service(operations);
-    services.add_service(monitoring).add_service(persistent);
+    services.add_service(monitoring).add_service(persistent).add_service(users);
     services
         .routes()
         .into_axum_router()
+        .layer(middleware::from_fn_with_state(api.access.clone(), let_in))
         .layer(middleware::from_fn(tell_dialled))
         .layer(middleware::from_fn(explain))
         .reset_fallback()

@@ -25,14 +25,15 @@ impl OperationsApi {
 
 /// Version, state and features.
 pub(super) async fn info(State(OperationsApi { api }): State<OperationsApi>) -> Response {
+    let authentication = if api.access.rules().asks { "basic" } else { "insecure" };
     Json(json!({
         "dbVersion": api.node.version,
         "esVersion": api.node.version,
         "product": "forebay",
         "node": api.node.name,
         "state": "leader",
-        "features": { "projections": false, "userManagement": false, "atomPub": true, "connectors": true },
-        "authentication": { "type": "insecure", "properties": {} },
+        "features": { "projections": false, "userManagement": true, "atomPub": true, "connectors": true },
+        "authentication": { "type": authentication, "properties": {} },
     }))
     .into_response()
 }

@@ -1,6 +1,7 @@
 //! Owns the table of routes of operation.
 
 use axum::routing::get;
+use forebay_access::Need;
 
 use super::node::OperationsApi;
 use super::{health, metrics, node};
@@ -16,7 +17,7 @@ const fn doc(path: &'static str, summary: &'static str) -> RouteDoc {
 /// Routes of operation.
 pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
     Route {
-        doc: doc("/info", "Tells version, state and features of the node").answers(&[(
+        doc: doc("/info", "Tells version, state and features of the node").needs(Need::Nothing).answers(&[(
             200,
             JSON,
             "Object",
@@ -25,34 +26,49 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
         handler: || get(node::info),
     },
     Route {
-        doc: doc("/ping", "Answers that there is somebody").answers(&[(200, JSON, "Object", "There is.")]),
+        doc: doc("/ping", "Answers that there is somebody").needs(Need::Nothing).answers(&[(
+            200,
+            JSON,
+            "Object",
+            "There is.",
+        )]),
         handler: || get(node::ping),
     },
     Route {
-        doc: doc("/stats", "Tells a few numbers of the node").answers(&[(200, JSON, "Object", "The numbers.")]),
+        doc: doc("/stats", "Tells a few numbers of the node").needs(Need::SignedIn).answers(&[(
+            200,
+            JSON,
+            "Object",
+            "The numbers.",
+        )]),
         handler: || get(node::stats),
     },
     Route {
         doc: doc("/health", "Tells the health of the store and of each connector")
+            .needs(Need::Operator)
             .notes("status is ok, degraded (a connector has failed) or unavailable. lag counts positions not settled.")
             .answers(&[(200, JSON, "Health", "It serves."), (503, JSON, "Health", "It does not serve.")]),
         handler: || get(health::detail),
     },
     Route {
         doc: doc("/health/live", "Tells that the process is alive")
+            .needs(Need::Nothing)
             .query(&[LIVE_CODE])
             .answers(&[(204, "", "", "It is.")]),
         handler: || get(health::live),
     },
     Route {
-        doc: doc("/health/ready", "Tells whether the node takes requests").query(&[LIVE_CODE]).answers(&[
-            (204, "", "", "It does."),
-            (503, JSON, "Status", "It is stopping, or the store does not answer."),
-        ]),
+        doc: doc("/health/ready", "Tells whether the node takes requests")
+            .needs(Need::Nothing)
+            .query(&[LIVE_CODE])
+            .answers(&[
+                (204, "", "", "It does."),
+                (503, JSON, "Status", "It is stopping, or the store does not answer."),
+            ]),
         handler: || get(health::ready),
     },
     Route {
-        doc: doc("/metrics", "Tells all metrics for Prometheus").answers(&[(
+        doc: doc("/metrics", "Tells all metrics for Prometheus").needs(Need::Operator).answers(&[(
             200,
             "application/openmetrics-text",
             "Text",
@@ -61,7 +77,12 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
         handler: || get(metrics::metrics),
     },
     Route {
-        doc: doc("/openapi.json", "This document").answers(&[(200, JSON, "Object", "The document.")]),
+        doc: doc("/openapi.json", "This document").needs(Need::Nothing).answers(&[(
+            200,
+            JSON,
+            "Object",
+            "The document.",
+        )]),
         handler: || get(node::document),
     },
 ];

@@ -1,5 +1,6 @@
 //! Owns the statuses of gRPC: code, text and trailers, as clients of the protocol tell them apart.
 
+use forebay_access::{Refused, SignInError, UserError};
 use forebay_event::{ExpectedRevision, Revision};
 use forebay_store::{AppendError, InvalidFilter, ReadError, SubscribeError};
 use forebay_wire::event_store::client as wire;
@@ -35,6 +36,46 @@ pub(crate) fn stream_deleted(stream: &str) -> Status {
 /// The caller may not do this.
 pub(crate) fn access_denied() -> Status {
     with_trailers(Code::PermissionDenied, "Access Denied".to_owned(), "access-denied", &[])
+}
+
+/// Who asks could not be found out.
+pub(crate) fn of_sign_in(error: SignInError) -> Status {
+    match error {
+        SignInError::Wrong => Status::unauthenticated("Unauthenticated"),
+        SignInError::Busy => too_busy(),
+        SignInError::Read(error) => of_read(error),
+    }
+}
+
+/// Why a guarded call was not done; `of` words what the store refused.
+pub(crate) fn of_refused<E>(refused: Refused<E>, of: impl FnOnce(E) -> Status) -> Status {
+    match refused {
+        Refused::Denied(_) => access_denied(),
+        Refused::Unjudged(error) => of_read(error),
+        Refused::Failed(error) => of(error),
+    }
+}
+
+/// Why something about a user was not done.
+pub(crate) fn of_user(error: UserError) -> Status {
+    let message = error.to_string();
+    match error {
+        UserError::NotFound { login } => {
+            let message = format!("User '{login}' is not found.");
+            with_trailers(Code::NotFound, message, "user-not-found", &[("login-name", &login)])
+        }
+        UserError::Conflict { login } => {
+            let trailers = [("login-name", login.as_str())];
+            with_trailers(Code::FailedPrecondition, "Conflict.".to_owned(), "user-conflict", &trailers)
+        }
+        UserError::WrongPassword { .. } => access_denied(),
+        UserError::Invalid { .. } => invalid(message),
+        UserError::TooMany { .. } => Status::resource_exhausted(message),
+        UserError::Busy => too_busy(),
+        UserError::NoRandom => Status::internal(message),
+        UserError::Read(error) => of_read(error),
+        UserError::Append(error) => of_append(error),
+    }
 }
 
 /// An event lacks what every event must say about itself.
@@ -173,8 +214,19 @@ fn with_trailers(code: Code, message: String, exception: &str, trailers: &[(&'st
     Status::with_metadata(code, message, metadata)
 }
 
-/// Why one append of a batch was refused, as its answer carries it: clients go by the type of the detail.
-pub(crate) fn of_batched(error: AppendError) -> RpcStatus {
+/// Why one append of a batch was not made, as its answer carries it.
+pub(crate) fn of_batched_refused(refused: Refused<AppendError>) -> RpcStatus {
+    match refused {
+        Refused::Denied(_) => batched_denied(),
+        Refused::Unjudged(error) => {
+            RpcStatus { code: Code::Unavailable as i32, message: error.to_string(), details: None }
+        }
+        Refused::Failed(error) => of_batched(error),
+    }
+}
+
+/// Why one append of a batch was refused by the store, as its answer carries it: clients go by the type of the detail.
+fn of_batched(error: AppendError) -> RpcStatus {
     let message = error.to_string();
     match error {
         AppendError::WrongExpectedRevision { expected, current, .. } => detailed(

@@ -1,6 +1,5 @@
 //! Owns appending as the quick-starts do with curl: one event with headers, or a JSON array of events.
 
-use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use forebay_event::{ContentType, ProposedEvent};
@@ -12,7 +11,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::point::{expected_version, stream_name};
-use super::state::{AppendBody, StreamsApi};
+use super::state::{AppendBody, CallersStreams};
 use crate::request::{UrlPath, header_text, json, media_type, twin_header};
 use crate::status::{self, Refusal};
 
@@ -29,7 +28,7 @@ const PATH_SAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(
 
 /// Appends one event or several.
 pub(super) async fn append(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     uri: Uri,
     headers: HeaderMap,

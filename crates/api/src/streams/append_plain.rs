@@ -1,7 +1,6 @@
 //! Owns appending in the plain JSON form.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::append::{check_count, event_id};
 use super::point::{position_text, stream_name};
-use super::state::{AppendBody, StreamsApi};
+use super::state::{AppendBody, CallersStreams};
 use crate::request::UrlPath;
 use crate::status::Refusal;
 
@@ -44,7 +43,7 @@ struct PlainEvent<'a> {
 
 /// Appends the events of the body.
 pub(super) async fn append(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     body: AppendBody,
 ) -> Result<Response, Refusal> {

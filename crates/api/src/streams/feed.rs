@@ -1,6 +1,5 @@
 //! Owns reading a stream as a JSON feed, and one event of it.
 
-use axum::extract::State;
 use axum::response::Response;
 use forebay_event::{RecordedEvent, Revision};
 use forebay_store::{Direction, PageLimit, ReadStream, StreamPage, StreamPoint};
@@ -11,7 +10,7 @@ use super::append::{base, escaped};
 use super::entry::{AUTHOR, Embed, Media, entry};
 use super::feed_all;
 use super::point::{ALL, stream_name};
-use super::state::StreamsApi;
+use super::state::CallersStreams;
 use crate::request::{QueryPairs, UrlPath, header_text};
 use crate::status::{self, Refusal};
 
@@ -66,7 +65,7 @@ impl FeedRequest {
 
 /// The newest page.
 pub(super) async fn newest(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -81,7 +80,7 @@ pub(super) async fn newest(
 
 /// A page that descends from an event.
 pub(super) async fn backward(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath((name, from, count)): UrlPath<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -98,7 +97,7 @@ pub(super) async fn backward(
 
 /// A page that ascends from an event; its entries are listed newest first all the same.
 pub(super) async fn forward(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath((name, from, count)): UrlPath<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -114,7 +113,7 @@ pub(super) async fn forward(
 
 /// One event: its data alone as `application/json`, else its entry.
 pub(super) async fn event(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath((name, number)): UrlPath<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -138,7 +137,7 @@ pub(super) async fn event(
 }
 
 async fn page(
-    api: &StreamsApi,
+    api: &CallersStreams,
     request: &FeedRequest,
     name: &str,
     (from, direction, count): (StreamPoint, Direction, usize),

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use super::append::escaped;
 use super::feed::{FeedRequest, feed};
 use super::point::{ALL, position_from_hex, position_hex};
-use super::state::StreamsApi;
+use super::state::CallersStreams;
 use crate::status::Refusal;
 
 /// The newest page.
-pub(super) async fn newest(api: &StreamsApi, request: &FeedRequest, count: usize) -> Result<Response, Refusal> {
+pub(super) async fn newest(api: &CallersStreams, request: &FeedRequest, count: usize) -> Result<Response, Refusal> {
     page(api, request, (LogPoint::End, Direction::Backward), count).await
 }
 
 /// The page of events before a position, or the newest with `head`.
 pub(super) async fn backward(
-    api: &StreamsApi,
+    api: &CallersStreams,
     request: &FeedRequest,
     from: &str,
     count: usize,
@@ -29,7 +29,7 @@ pub(super) async fn backward(
 
 /// The page of events at a position and after.
 pub(super) async fn forward(
-    api: &StreamsApi,
+    api: &CallersStreams,
     request: &FeedRequest,
     from: &str,
     count: usize,
@@ -38,7 +38,7 @@ pub(super) async fn forward(
 }
 
 async fn page(
-    api: &StreamsApi,
+    api: &CallersStreams,
     request: &FeedRequest,
     (from, direction): (LogPoint, Direction),
     count: usize,

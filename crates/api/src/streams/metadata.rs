@@ -1,7 +1,6 @@
 //! Owns a stream's metadata over HTTP.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use forebay_store::StreamMetadata;
 use http::{HeaderMap, Uri};
@@ -9,19 +8,19 @@ use serde_json::{Map, Value};
 
 use super::append::{EVENTS_JSON, array, base, escaped};
 use super::point::{expected_version, stream_name};
-use super::state::{AppendBody, StreamsApi};
+use super::state::{AppendBody, CallersStreams};
 use crate::request::{UrlPath, json, media_type};
 use crate::status::{self, Refusal};
 
 /// Answers the newest metadata; an empty object when there is none.
-pub(super) async fn get(State(api): State<StreamsApi>, UrlPath(name): UrlPath<String>) -> Result<Response, Refusal> {
+pub(super) async fn get(api: CallersStreams, UrlPath(name): UrlPath<String>) -> Result<Response, Refusal> {
     let (metadata, _) = api.store.metadata(&stream_name(&name)?).await?;
     Ok(Json(metadata.as_object()).into_response())
 }
 
 /// Replaces the metadata.
 pub(super) async fn set(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     uri: Uri,
     headers: HeaderMap,

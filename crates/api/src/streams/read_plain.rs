@@ -1,6 +1,5 @@
 //! Owns reading a page of a stream or of the whole log in the plain JSON form.
 
-use axum::extract::State;
 use axum::response::Response;
 use forebay_event::{RecordedEvent, Revision};
 use forebay_store::{
@@ -9,7 +8,7 @@ use forebay_store::{
 
 use super::event_json::write_event;
 use super::point::{ALL, direction, log_point, log_point_text, stream_name, stream_point};
-use super::state::StreamsApi;
+use super::state::CallersStreams;
 use crate::request::{QueryPairs, UrlPath};
 use crate::status::{self, Refusal};
 
@@ -20,14 +19,14 @@ const LIMIT_MAX: u64 = 4096;
 
 /// Reads a page.
 pub(super) async fn read(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     query: QueryPairs,
 ) -> Result<Response, Refusal> {
     if name == ALL { read_log(&api, &query).await } else { read_stream(&api, &name, &query).await }
 }
 
-async fn read_stream(api: &StreamsApi, name: &str, query: &QueryPairs) -> Result<Response, Refusal> {
+async fn read_stream(api: &CallersStreams, name: &str, query: &QueryPairs) -> Result<Response, Refusal> {
     query.only(&["from", "direction", "limit"])?;
     let direction = direction(query)?;
     let otherwise = if direction == Direction::Forward { StreamPoint::Start } else { StreamPoint::End };
@@ -44,7 +43,7 @@ async fn read_stream(api: &StreamsApi, name: &str, query: &QueryPairs) -> Result
     Ok(status::bytes("application/json", out))
 }
 
-async fn read_log(api: &StreamsApi, query: &QueryPairs) -> Result<Response, Refusal> {
+async fn read_log(api: &CallersStreams, query: &QueryPairs) -> Result<Response, Refusal> {
     query.only(&["from", "direction", "limit", "streamPrefix", "typePrefix", "excludeSystem"])?;
     let direction = direction(query)?;
     let otherwise = if direction == Direction::Forward { LogPoint::Start } else { LogPoint::End };

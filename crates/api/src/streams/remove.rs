@@ -1,17 +1,16 @@
 //! Owns deleting a stream, softly or for good.
 
-use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
 use super::point::{expected_version, stream_name};
-use super::state::StreamsApi;
+use super::state::CallersStreams;
 use crate::request::{UrlPath, twin_flag};
 use crate::status::{self, Refusal};
 
 /// Deletes a stream; with `ES-HardDelete: true` nothing can ever be appended to it again.
 pub(super) async fn remove(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -1,6 +1,7 @@
 //! Owns the table of routes of streams.
 
 use axum::routing::{delete, get, post};
+use forebay_access::Need;
 
 use super::state::StreamsApi;
 use super::{append, append_plain, feed, metadata, read_plain, remove, subscribe};
@@ -32,7 +33,7 @@ const TOO_LARGE: Answer = (413, "application/json", "Status", "The body or an ev
 const UNAVAILABLE: Answer = (503, "application/json", "Status", "The store cannot answer now.");
 
 const fn doc(verb: Verb, path: &'static str, summary: &'static str) -> RouteDoc {
-    RouteDoc::new(verb, path, summary).tag(TAG)
+    RouteDoc::new(verb, path, summary).tag(TAG).needs(Need::Streams)
 }
 
 /// Routes of streams.

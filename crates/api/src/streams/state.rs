@@ -1,15 +1,19 @@
-//! Owns what handlers of streams share: the store, and the bounds on what is done at the same time.
+//! Owns what handlers of streams share: the store as each caller may use it, and the bounds on what is done at the same
+//! time.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
-use forebay_store::EventStore;
+use forebay_access::{Access, Guard};
 use http::header;
+use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::caller_of;
 use crate::request::{header_text, refuse_body};
 use crate::status::Refusal;
 
@@ -27,17 +31,17 @@ const SUBSCRIPTIONS_MAX: usize = 1024;
 /// What handlers of streams share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StreamsApi {
-    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) access: Access,
     pub(crate) stopping: CancellationToken,
     appends: Arc<Semaphore>,
     subscriptions: Arc<Semaphore>,
 }
 
 impl StreamsApi {
-    /// Serves this store until it is told to stop.
-    pub(crate) fn new(store: Arc<dyn EventStore>, stopping: CancellationToken) -> Self {
+    /// Serves the store behind these decisions until it is told to stop.
+    pub(crate) fn new(access: Access, stopping: CancellationToken) -> Self {
         Self {
-            store,
+            access,
             stopping,
             appends: Arc::new(Semaphore::new(APPENDS_SIZE_MAX / APPEND_UNIT)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
@@ -59,6 +63,23 @@ impl StreamsApi {
     pub(crate) fn subscription_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = self.subscriptions.clone().try_acquire_owned();
         permit.map_err(|_| Refusal::too_many("subscriptions", SUBSCRIPTIONS_MAX))
+    }
+}
+
+/// The streams as the caller of one request may use them.
+pub(super) struct CallersStreams {
+    /// The store, behind its guard.
+    pub(super) store: Guard,
+    /// What all requests share.
+    pub(super) shared: StreamsApi,
+}
+
+impl FromRequestParts<StreamsApi> for CallersStreams {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &StreamsApi) -> Result<Self, Infallible> {
+        let caller = caller_of(&api.access, &parts.extensions);
+        Ok(Self { store: api.access.guard(caller), shared: api.clone() })
     }
 }
 

@@ -4,13 +4,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use forebay_access::{GuardedSubscription, Refused};
 use forebay_event::Position;
-use forebay_store::{
-    LogPoint, Notice, PageLimit, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream, Subscription,
-};
+use forebay_store::{LogPoint, Notice, PageLimit, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream};
 use futures_util::stream;
 use http::header;
 use serde_json::json;
@@ -21,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::event_json::write_event;
 use super::point::{ALL, log_point, position_text, stream_name, stream_point};
 use super::read_plain::Wanted;
-use super::state::StreamsApi;
+use super::state::CallersStreams;
 use crate::request::{QueryPairs, UrlPath};
 use crate::status::Refusal;
 
@@ -34,16 +32,16 @@ const CHECKPOINT_EVERY: usize = 10_000;
 
 /// Follows a stream or the log.
 pub(super) async fn subscribe(
-    State(api): State<StreamsApi>,
+    api: CallersStreams,
     UrlPath(name): UrlPath<String>,
     query: QueryPairs,
 ) -> Result<Response, Refusal> {
-    let permit = api.subscription_permit()?;
+    let permit = api.shared.subscription_permit()?;
     let (subscription, wanted) = open(&api, &name, &query).await?;
     let follower = Follower {
         subscription,
         wanted,
-        stopping: api.stopping.clone(),
+        stopping: api.shared.stopping.clone(),
         heartbeat_at: Instant::now() + HEARTBEAT,
         ended: false,
         _permit: permit,
@@ -57,10 +55,10 @@ pub(super) async fn subscribe(
 }
 
 async fn open(
-    api: &StreamsApi,
+    api: &CallersStreams,
     name: &str,
     query: &QueryPairs,
-) -> Result<(Box<dyn Subscription>, Option<Wanted>), Refusal> {
+) -> Result<(GuardedSubscription, Option<Wanted>), Refusal> {
     if name == ALL {
         query.only(&["from", "streamPrefix", "typePrefix", "excludeSystem"])?;
         let wanted = Wanted::read(query)?;
@@ -78,7 +76,7 @@ async fn open(
 
 /// A subscription on its way to one client. It reads the next hand-out only when the last one has left.
 struct Follower {
-    subscription: Box<dyn Subscription>,
+    subscription: GuardedSubscription,
     wanted: Option<Wanted>,
     stopping: CancellationToken,
     heartbeat_at: Instant,
@@ -103,7 +101,7 @@ impl Follower {
         None
     }
 
-    fn lines_of(&mut self, notice: Result<Notice, SubscribeError>) -> Vec<u8> {
+    fn lines_of(&mut self, notice: Result<Notice, Refused<SubscribeError>>) -> Vec<u8> {
         match notice {
             Ok(Notice::Events(events)) => {
                 let mut lines = Vec::new();
@@ -116,10 +114,15 @@ impl Follower {
             }
             Ok(Notice::Checkpoint(_)) => Vec::new(),
             Ok(Notice::CaughtUp { position }) => caught_up(position),
-            Err(error) => {
+            Err(refused) => {
                 self.ended = true;
-                tracing::debug!(%error, "a subscription over HTTP ended");
-                format!("{}\n", json!({ "error": { "message": error.to_string() } })).into_bytes()
+                let message = match refused {
+                    Refused::Denied(denied) => denied.to_string(),
+                    Refused::Unjudged(error) => error.to_string(),
+                    Refused::Failed(error) => error.to_string(),
+                };
+                tracing::debug!(message, "a subscription over HTTP ended");
+                format!("{}\n", json!({ "error": { "message": message } })).into_bytes()
             }
         }
     }

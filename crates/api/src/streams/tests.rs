@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use forebay_access::Access;
 use forebay_event::SystemClock;
 use forebay_log::{EmbeddedLog, LogOptions};
 use http::{Request, header};
@@ -20,6 +21,7 @@ use crate::routes::Verb;
 struct Fixture {
     router: Router,
     stopping: CancellationToken,
+    access: Access,
     _directory: tempfile::TempDir,
 }
 
@@ -30,8 +32,9 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let (log, _) = EmbeddedLog::open(LogOptions::new(directory.path(), Arc::new(SystemClock::new()))).unwrap();
         let stopping = CancellationToken::new();
-        let router = guarded(streams_router(StreamsApi::new(Arc::new(log), stopping.clone())));
-        Self { router, stopping, _directory: directory }
+        let access = Access::unasked(Arc::new(log), Arc::new(SystemClock::new()));
+        let router = guarded(streams_router(StreamsApi::new(access.clone(), stopping.clone())), access.clone());
+        Self { router, stopping, access, _directory: directory }
     }
 
     async fn send(&self, method: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
@@ -362,7 +365,8 @@ async fn a_panic_is_answered_without_detail() {
     async fn broken() {
         panic!("a secret detail");
     }
-    let router = guarded(Router::new().route("/broken", axum::routing::get(broken)));
+    let access = Fixture::new().access;
+    let router = guarded(Router::new().route("/broken", axum::routing::get(broken)), access);
     let request = Request::builder().uri("/broken").body(Body::empty()).unwrap();
     let (status, body) = answer(router.oneshot(request).await.unwrap()).await;
     assert_eq!((status, &body["code"]), (500, &json!(13)));

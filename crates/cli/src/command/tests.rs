@@ -36,6 +36,22 @@ async fn credentials_in_the_url_become_a_header_and_are_not_shown() {
 }
 
 #[tokio::test]
+async fn credentials_come_from_a_user_and_a_file() {
+    let fake = Fake::answering(|_| (200, r#"{"items":[],"totalCount":0,"totalSize":0}"#)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "p@ss\nmore\n").unwrap();
+    let ran = fake.run(&["connectors", "list", "--user", "ops", "--password-file", file.to_str().unwrap()]).await;
+    assert_eq!((ran.code, fake.seen()[0].header("authorization")), (0, "Basic b3BzOnBAc3M="), "{}", ran.err);
+    let ran = fake.run(&["connectors", "list", "--user", "ops"]).await;
+    assert!(ran.code == 2 && ran.err.contains("--password-file"), "{}", ran.err);
+    let none = folder.path().join("none");
+    let ran = fake.run(&["connectors", "list", "--user", "ops", "--password-file", none.to_str().unwrap()]).await;
+    assert!(ran.code != 0 && ran.err.contains("none"), "{}", ran.err);
+    assert_eq!(fake.seen().len(), 1, "nothing is asked without the credentials that were meant");
+}
+
+#[tokio::test]
 async fn completions_come_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let ran = run(&["forebay", "completions", shell]).await;

@@ -50,7 +50,15 @@ impl Story {
     pub(super) fn begin(server: SocketAddr, receiver: SocketAddr, json: bool, quiet: bool) -> Result<Self, Failure> {
         let url = format!("http://{server}");
         let server = Url::parse(&url).map_err(|error| Failure::usage("--listen", error.to_string(), "HOST:PORT"))?;
-        let options = ClientOptions { server, ca_file: None, timeout: REQUEST_LIMIT, json, quiet };
+        let options = ClientOptions {
+            server,
+            user: None,
+            password_file: None,
+            ca_file: None,
+            timeout: REQUEST_LIMIT,
+            json,
+            quiet,
+        };
         Ok(Self { client: Client::new(&options)?, receiver })
     }
 

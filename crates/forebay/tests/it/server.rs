@@ -19,6 +19,7 @@ pub(crate) struct Server {
     child: Option<Child>,
     data: PathBuf,
     log: PathBuf,
+    flags: &'static [&'static str],
     pub(crate) address: SocketAddr,
     pub(crate) http: Http,
 }
@@ -52,9 +53,14 @@ pub(crate) fn free_address() -> SocketAddr {
 impl Server {
     /// Starts a server whose data lies in `directory/data`, and waits until it answers.
     pub(crate) async fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[]).await
+    }
+
+    /// The same with more flags, which later launches are given as well.
+    pub(crate) async fn start_with(directory: &Path, flags: &'static [&'static str]) -> Self {
         let address = free_address();
         let (data, log) = (directory.join("data"), directory.join("server.log"));
-        let mut server = Self { child: None, data, log, address, http: Http::to(address) };
+        let mut server = Self { child: None, data, log, flags, address, http: Http::to(address) };
         server.launch().await;
         server
     }
@@ -65,7 +71,7 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
         let listen = self.address.to_string();
         let mut command = forebay();
-        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &listen]);
+        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &listen]).args(self.flags);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         let http = &self.http;

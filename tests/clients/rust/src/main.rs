@@ -7,6 +7,7 @@
 mod catch_up;
 mod server;
 mod parts;
+mod credentials;
 
 use kurrentdb::Client;
 
@@ -36,5 +37,5 @@ async fn converse(program: &str) -> kurrentdb::Result<()> {
         parts::batches(&client).await?;
         println!("ok kurrentdb {scheme}: 7 parts passed");
     }
-    Ok(())
+    credentials::converse(&program).await
 }

@@ -17,12 +17,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a free port and waits until it serves.
     pub(crate) fn start(program: &str) -> Self {
+        Self::start_with(program, &[])
+    }
+
+    /// The same, with environment variables.
+    pub(crate) fn start_with(program: &str, variables: &[(&str, &str)]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = free.local_addr().expect("it has an address");
         drop(free);
         let data = tempfile::tempdir().expect("there is a temporary folder");
         let mut command = Command::new(program);
         command.arg("serve").arg("--data").arg(data.path()).arg("--listen").arg(address.to_string());
+        command.envs(variables.iter().copied());
         let process = command.stderr(Stdio::null()).spawn().expect("the server starts");
         let started = Instant::now();
         while !is_live(address) {
@@ -34,7 +40,12 @@ impl Server {
 
     /// How a client is told to find it.
     pub(crate) fn uri(&self, scheme: &str) -> String {
-        format!("{scheme}://someone:ignored@localhost:{}?tls=false", self.address.port())
+        self.uri_as(scheme, "someone:ignored@")
+    }
+
+    /// The same, with other credentials.
+    pub(crate) fn uri_as(&self, scheme: &str, who: &str) -> String {
+        format!("{scheme}://{who}localhost:{}?tls=false", self.address.port())
     }
 }
 

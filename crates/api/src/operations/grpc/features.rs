@@ -21,6 +21,14 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     ("event_store.client.operations.operations", "mergeindexes", &[]),
     ("event_store.client.operations.operations", "stopscavenge", &[]),
     ("event_store.client.monitoring.monitoring", "stats", &[]),
+    ("event_store.client.users.users", "create", &[]),
+    ("event_store.client.users.users", "update", &[]),
+    ("event_store.client.users.users", "delete", &[]),
+    ("event_store.client.users.users", "disable", &[]),
+    ("event_store.client.users.users", "enable", &[]),
+    ("event_store.client.users.users", "details", &[]),
+    ("event_store.client.users.users", "changepassword", &[]),
+    ("event_store.client.users.users", "resetpassword", &[]),
 ];
 
 /// Tells what works.

@@ -1,5 +1,6 @@
 //! Owns a single append: its condition, then its events one by one, then the answer.
 
+use forebay_access::{Guard, Refused, Right};
 use forebay_event::{ExpectedRevision, ProposedEvent, StreamName};
 use forebay_store::{AppendError, AppendRequest};
 use forebay_wire::event_store::client::streams::append_req::{Content, Options};
@@ -12,11 +13,12 @@ use super::names::{exactly, no_expectation, written_stream};
 use super::proposal::{Proposal, WrongProposal};
 use super::service::{MESSAGE_TIMEOUT, StreamsService};
 use super::share::Gathered;
-use crate::status::grpc::{invalid, missing_metadata, of_append, request_timeout, stopping};
+use crate::status::grpc::{invalid, missing_metadata, of_append, of_refused, request_timeout, stopping};
 
 /// Appends what the caller sends, all or none.
 pub(super) async fn append(
     service: &StreamsService,
+    store: &Guard,
     mut messages: impl Stream<Item = Result<AppendReq, Status>> + Unpin,
 ) -> Result<AppendResp, Status> {
     let first = next_message(service, &mut messages).await?;
@@ -24,6 +26,8 @@ pub(super) async fn append(
         return Err(invalid("the first message of an append must hold its options"));
     };
     let (stream, expected) = condition(options)?;
+    // Who may not write is told so before sending more.
+    store.may(&stream, Right::Write).await.map_err(|refused| of_refused(refused, of_append))?;
     let mut gathered = Gathered::new(service.limits());
     while let Some(content) = next_message(service, &mut messages).await? {
         let Content::ProposedMessage(message) = content else {
@@ -33,12 +37,12 @@ pub(super) async fn append(
         gathered.push(event, service.api())?;
     }
     let (events, _share) = gathered.into_parts();
-    match service.api().store.append(AppendRequest { stream, expected, events }).await {
+    match store.append(AppendRequest { stream, expected, events }).await {
         Ok(appended) => Ok(answers::appended(appended)),
-        Err(AppendError::WrongExpectedRevision { expected, current, .. }) => {
+        Err(Refused::Failed(AppendError::WrongExpectedRevision { expected, current, .. })) => {
             Ok(answers::wrong_expected(expected, current))
         }
-        Err(error) => Err(of_append(error)),
+        Err(refused) => Err(of_refused(refused, of_append)),
     }
 }
 

@@ -11,6 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use forebay_access::Guard;
 use forebay_event::{ExpectedRevision, StreamName};
 use forebay_store::AppendRequest;
 use forebay_wire::event_store::client::Uuid as WireUuid;
@@ -33,7 +34,8 @@ use super::proposal::Proposal;
 use super::service::{CallBounds, StreamsService};
 use super::share::{Gathered, NoRoom, too_many_events};
 use crate::status::grpc::{
-    batched_busy, batched_denied, batched_invalid, batched_timeout, batched_too_large, invalid, of_batched, stopping,
+    batched_busy, batched_denied, batched_invalid, batched_timeout, batched_too_large, invalid, of_batched_refused,
+    stopping,
 };
 
 /// One call has at most so many appends of which not all pieces have come.
@@ -125,7 +127,7 @@ impl Batches {
             }
         }
         if is_final && let Some(open) = self.open.remove(&key) {
-            self.running.push(Box::pin(write(self.bounds.service().clone(), open)));
+            self.running.push(Box::pin(write(self.bounds.store().clone(), open)));
         }
     }
 
@@ -198,13 +200,13 @@ fn gather(open: &mut Open, proposal: Proposal, service: &StreamsService) -> Resu
 }
 
 /// Writes one append. After its deadline the answer is a timeout, although the store may still write it.
-async fn write(service: StreamsService, open: Open) -> BatchAppendResp {
+async fn write(store: Guard, open: Open) -> BatchAppendResp {
     let Open { correlation, stream, expected, gathered, deadline } = open;
     let (events, _share) = gathered.into_parts();
     let request = AppendRequest { stream: stream.clone(), expected, events };
-    let outcome = match tokio::time::timeout_at(deadline, service.api().store.append(request)).await {
+    let outcome = match tokio::time::timeout_at(deadline, store.append(request)).await {
         Ok(Ok(appended)) => Outcome::Success(answers::batched(appended)),
-        Ok(Err(error)) => Outcome::Error(of_batched(error)),
+        Ok(Err(refused)) => Outcome::Error(of_batched_refused(refused)),
         Err(_) => Outcome::Error(batched_timeout()),
     };
     answer(correlation, &stream, outcome)

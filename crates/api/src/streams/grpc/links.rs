@@ -1,7 +1,8 @@
 //! Owns following a link to the event it points to.
 
+use forebay_access::{Guard, Refused};
 use forebay_event::{RecordedEvent, Revision, StreamName};
-use forebay_store::{Direction, EventStore, PageLimit, ReadError, ReadStream, StreamPoint};
+use forebay_store::{Direction, PageLimit, ReadError, ReadStream, StreamPoint};
 
 /// The type of a link; its data names revision and stream, as `7@orders`.
 const LINK_TYPE: &str = "$>";
@@ -11,14 +12,16 @@ pub(super) fn is_link(event: &RecordedEvent) -> bool {
     event.event_type() == LINK_TYPE
 }
 
-/// The event that a link points to; none when it is not there, is hidden, or the link names none.
-pub(super) async fn target(store: &dyn EventStore, link: &RecordedEvent) -> Result<Option<RecordedEvent>, ReadError> {
+/// The event that a link points to; none when it is not there, is hidden, may not be read by the
+/// caller, or the link names none.
+pub(super) async fn target(store: &Guard, link: &RecordedEvent) -> Result<Option<RecordedEvent>, Refused<ReadError>> {
     let Some((stream, revision)) = parse(link.data_slice()) else { return Ok(None) };
     let limit = PageLimit::events(1);
     let read = ReadStream { stream, direction: Direction::Forward, from: StreamPoint::At(revision), limit };
     match store.read_stream(read).await {
         Ok(page) => Ok(page.events.into_iter().next().filter(|event| event.revision() == revision)),
-        Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => Ok(None),
+        Err(Refused::Denied(_)) => Ok(None),
+        Err(Refused::Failed(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. })) => Ok(None),
         Err(error) => Err(error),
     }
 }

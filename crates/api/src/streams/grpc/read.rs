@@ -2,6 +2,7 @@
 
 use std::vec;
 
+use forebay_access::Refused;
 use forebay_event::{RecordedEvent, Revision, StreamName};
 use forebay_store::{Direction, EventFilter, LogPoint, PageLimit, ReadAll, ReadError, ReadStream, StreamPoint};
 use forebay_wire::event_store::client::streams::ReadResp;
@@ -12,7 +13,7 @@ use super::names::IdForm;
 use super::recorded;
 use super::request::{ReadRequest, Target};
 use super::service::{CallBounds, HAND_OUT};
-use crate::status::grpc::of_read;
+use crate::status::grpc::{of_read, of_refused};
 
 /// Where the next page comes from.
 enum Source {
@@ -64,8 +65,8 @@ impl Reader {
         let mut reader = Self { bounds, source, direction, form, resolve_links, last, tells_last, left, events, ended };
         match reader.turn().await {
             Ok(()) => Ok(Begun::Events(Box::new(reader))),
-            Err(ReadError::StreamNotFound { stream }) => Ok(Begun::NoStream(stream)),
-            Err(error) => Err(of_read(error)),
+            Err(Refused::Failed(ReadError::StreamNotFound { stream })) => Ok(Begun::NoStream(stream)),
+            Err(refused) => Err(of_refused(refused, of_read)),
         }
     }
 
@@ -110,7 +111,7 @@ impl Reader {
         if !self.resolve_links || !links::is_link(event) {
             return Ok(recorded::event(event, self.form));
         }
-        let target = links::target(self.bounds.store(), event).await.map_err(of_read)?;
+        let target = links::target(self.bounds.store(), event).await.map_err(|refused| of_refused(refused, of_read))?;
         Ok(recorded::resolved(event, target.as_ref(), self.form))
     }
 
@@ -121,14 +122,14 @@ impl Reader {
             status = bounds.passed() => Err(status),
             turned = self.turn() => match turned {
                 // Deleted while it was read: what was there has been answered.
-                Ok(()) | Err(ReadError::StreamNotFound { .. }) => Ok(()),
-                Err(error) => Err(of_read(error)),
+                Ok(()) | Err(Refused::Failed(ReadError::StreamNotFound { .. })) => Ok(()),
+                Err(refused) => Err(of_refused(refused, of_read)),
             },
         }
     }
 
     /// Reads the next page.
-    async fn turn(&mut self) -> Result<(), ReadError> {
+    async fn turn(&mut self) -> Result<(), Refused<ReadError>> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).clamp(1, HAND_OUT.events);
         let limit = PageLimit { events: wanted, ..HAND_OUT };
         let (store, direction) = (self.bounds.store(), self.direction);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_access::{Caller, Guard};
 use forebay_event::{Clock, Timestamp};
-use forebay_store::{EventStore, PageLimit};
+use forebay_store::PageLimit;
 use forebay_wire::event_store::client::streams::streams_server::Streams;
 use forebay_wire::event_store::client::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq, ReadResp, TombstoneReq,
@@ -62,12 +63,18 @@ impl StreamsService {
         &*self.clock
     }
 
-    fn bounds(&self, deadline: Option<Instant>) -> Result<CallBounds, Status> {
+    /// The store as the caller of a request may use it.
+    fn guard<T>(&self, request: &Request<T>) -> Guard {
+        let access = &self.api.access;
+        access.guard(request.extensions().get::<Caller>().cloned().unwrap_or_else(|| access.unknown()))
+    }
+
+    fn bounds(&self, store: Guard, deadline: Option<Instant>) -> Result<CallBounds, Status> {
         if self.api.stopping.is_cancelled() {
             return Err(stopping());
         }
         let permit = self.calls.clone().try_acquire_owned().map_err(|_| too_busy())?;
-        Ok(CallBounds { service: self.clone(), deadline, _permit: Arc::new(permit) })
+        Ok(CallBounds { service: self.clone(), store, deadline, _permit: Arc::new(permit) })
     }
 }
 
@@ -75,6 +82,7 @@ impl StreamsService {
 #[derive(Clone)]
 pub(super) struct CallBounds {
     service: StreamsService,
+    store: Guard,
     deadline: Option<Instant>,
     _permit: Arc<OwnedSemaphorePermit>,
 }
@@ -85,9 +93,9 @@ impl CallBounds {
         &self.service
     }
 
-    /// The store.
-    pub(super) fn store(&self) -> &dyn EventStore {
-        &*self.service.api.store
+    /// The store as the caller may use it.
+    pub(super) fn store(&self) -> &Guard {
+        &self.store
     }
 
     /// The time.
@@ -118,7 +126,7 @@ impl Streams for StreamsService {
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
         let deadline = deadline(request.metadata());
-        let bounds = self.bounds(deadline)?;
+        let bounds = self.bounds(self.guard(&request), deadline)?;
         let request = request::read(request.into_inner())?;
         let messages = match request.extent {
             Extent::Subscription => {
@@ -140,24 +148,27 @@ impl Streams for StreamsService {
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {
         let deadline = deadline(request.metadata());
-        within(deadline, append::append(self, request.into_inner())).await.map(Response::new)
+        let store = self.guard(&request);
+        within(deadline, append::append(self, &store, request.into_inner())).await.map(Response::new)
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
         let deadline = deadline(request.metadata());
-        within(deadline, remove::delete(&*self.api.store, request.into_inner())).await.map(Response::new)
+        let store = self.guard(&request);
+        within(deadline, remove::delete(&store, request.into_inner())).await.map(Response::new)
     }
 
     async fn tombstone(&self, request: Request<TombstoneReq>) -> Result<Response<TombstoneResp>, Status> {
         let deadline = deadline(request.metadata());
-        within(deadline, remove::tombstone(&*self.api.store, request.into_inner())).await.map(Response::new)
+        let store = self.guard(&request);
+        within(deadline, remove::tombstone(&store, request.into_inner())).await.map(Response::new)
     }
 
     async fn batch_append(
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let bounds = self.bounds(None)?;
+        let bounds = self.bounds(self.guard(&request), None)?;
         let batches = Batches::new(bounds, request.into_inner());
         Ok(Response::new(stream::unfold(batches, Batches::next).boxed()))
     }

@@ -5,10 +5,10 @@
 
 use std::vec;
 
+use forebay_access::{Guard, GuardedSubscription};
 use forebay_event::{Position, RecordedEvent, Revision, StreamName};
 use forebay_store::{
-    Direction, EventFilter, EventStore, LogPoint, Notice, PageLimit, ReadStream, StreamPoint, SubscribeAll,
-    SubscribeStream, Subscription,
+    Direction, EventFilter, LogPoint, Notice, PageLimit, ReadStream, StreamPoint, SubscribeAll, SubscribeStream,
 };
 use forebay_wire::event_store::client::streams::ReadResp;
 use tonic::Status;
@@ -19,7 +19,7 @@ use super::names::IdForm;
 use super::recorded;
 use super::request::{ReadRequest, Target};
 use super::service::{CallBounds, HAND_OUT};
-use crate::status::grpc::{of_read, of_subscription};
+use crate::status::grpc::{of_read, of_refused, of_subscription};
 
 /// What is followed.
 enum Followed {
@@ -32,7 +32,7 @@ enum Followed {
 /// A subscription on its way to one client. It reads the next hand-out only when the last one has left.
 pub(super) struct Follower {
     bounds: CallBounds,
-    subscription: Box<dyn Subscription>,
+    subscription: GuardedSubscription,
     followed: Followed,
     form: IdForm,
     resolve_links: bool,
@@ -58,7 +58,7 @@ impl Follower {
                 (store.subscribe_all(whole_log(from)).await, Followed::All { examiner: filter.map(Examiner::new) })
             }
         };
-        let subscription = subscription.map_err(of_subscription)?;
+        let subscription = subscription.map_err(|refused| of_refused(refused, of_subscription))?;
         let events = Vec::new().into_iter();
         let (is_confirmed, caught_up, ended) = (false, None, false);
         let follower =
@@ -128,7 +128,7 @@ impl Follower {
         if !self.resolve_links || !links::is_link(event) {
             return Ok(recorded::event(event, self.form));
         }
-        let target = links::target(self.bounds.store(), event).await.map_err(of_read)?;
+        let target = links::target(self.bounds.store(), event).await.map_err(|refused| of_refused(refused, of_read))?;
         Ok(recorded::resolved(event, target.as_ref(), self.form))
     }
 
@@ -150,7 +150,7 @@ impl Follower {
         let notice = tokio::select! {
             biased;
             status = bounds.passed() => return Err(status),
-            notice = self.subscription.next() => notice.map_err(of_subscription)?,
+            notice = self.subscription.next() => notice.map_err(|refused| of_refused(refused, of_subscription))?,
         };
         match notice {
             Notice::Events(events) => self.events = events.into_iter(),
@@ -172,7 +172,7 @@ fn whole_log(from: LogPoint) -> SubscribeAll {
 }
 
 /// The last revision of a stream of which nothing was handed out; none when it has no readable events.
-async fn last_revision(store: &dyn EventStore, stream: &StreamName) -> Option<Revision> {
+async fn last_revision(store: &Guard, stream: &StreamName) -> Option<Revision> {
     let (direction, from, limit) = (Direction::Backward, StreamPoint::End, PageLimit::events(1));
     let page = store.read_stream(ReadStream { stream: stream.clone(), direction, from, limit }).await;
     page.ok().map(|page| page.last_revision)
