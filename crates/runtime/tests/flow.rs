@@ -174,6 +174,7 @@ const KIND: Kind = Kind {
     guarantee: Guarantee::AtLeastOnce,
     lanes: LaneSupport::Many,
     batch_records_default: 64,
+    policy: &[],
     settings: Vec::new,
     connect,
 };

@@ -161,7 +161,9 @@ impl Findings {
                     findings.down |= is_down;
                     findings.answered |= !is_down;
                 }
-                FailureClass::Unauthorised | FailureClass::Busy | FailureClass::Fenced => findings.answered = true,
+                FailureClass::Unauthorised | FailureClass::Busy | FailureClass::Setup | FailureClass::Fenced => {
+                    findings.answered = true;
+                }
                 FailureClass::TooLarge
                 | FailureClass::Malformed
                 | FailureClass::Script

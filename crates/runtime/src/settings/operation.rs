@@ -38,8 +38,8 @@ pub struct ErrorSettings {
     pub on_script_error: OnFailure,
     /// What happens after failures of one class, whatever else would: rows such as `status:409=skip,status:4xx=park`. A
     /// class is `connect`, `timeout`, `unauthorised` (401, 403 and 407), `malformed`, `too-large` (413), `script`,
-    /// `local`, `busy`, `broken`, a status such as `status:409`, or a range of them such as `status:4xx`; the most specific row
-    /// holds. `retry`: it is tried again. `park`: the record and its key are set aside. `skip`: the record is left out,
+    /// `local`, `busy`, `setup`, `broken`, a status such as `status:409`, or a range of them such as `status:4xx`; the
+    /// most specific row holds, and where there is none, the kind's own table. `retry`: it is tried again. `park`: the record and its key are set aside. `skip`: the record is left out,
     /// and an event in the connector's `skipped` stream tells of it. `stop`: the connector fails.
     pub policy: Vec<String>,
 }

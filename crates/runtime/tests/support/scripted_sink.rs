@@ -114,6 +114,7 @@ pub(crate) fn catalog() -> Catalog {
         guarantee: Guarantee::AtLeastOnce,
         lanes,
         batch_records_default: 10,
+        policy: &[],
         settings: Vec::new,
         connect,
     };
