@@ -32,6 +32,10 @@ struct CapacityState {
     tokens: f64,
     at: Instant,
     is_down: bool,
+    /// Not even the way to it is open.
+    is_unreachable: bool,
+    /// When the way was tried.
+    probes: Vec<Instant>,
     taken: Vec<(Instant, String, u64)>,
     /// When each request began that was not taken.
     refused: Vec<Instant>,
@@ -55,6 +59,8 @@ impl Capacity {
             tokens: burst(per_second),
             at: Instant::now(),
             is_down: false,
+            is_unreachable: false,
+            probes: Vec::new(),
             taken: Vec::new(),
             refused: Vec::new(),
             attempts: Vec::new(),
@@ -75,6 +81,10 @@ impl Capacity {
 
     fn refused_between(&self, from: Instant, to: Instant) -> usize {
         self.state.lock().refused.iter().filter(|at| **at >= from && **at < to).count()
+    }
+
+    fn probed_between(&self, from: Instant, to: Instant) -> usize {
+        self.state.lock().probes.iter().filter(|at| **at >= from && **at < to).count()
     }
 
     /// Fails unless what was taken of each stream was in order and without gaps.
@@ -119,7 +129,9 @@ struct CapacitySink {
 #[async_trait]
 impl Sink for CapacitySink {
     async fn probe(&mut self) -> Result<(), Failure> {
-        Ok(())
+        let mut state = self.target.state.lock();
+        state.probes.push(Instant::now());
+        if state.is_unreachable { Err(Failure::retry(FailureClass::Connect, "refused")) } else { Ok(()) }
     }
 
     async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {
@@ -381,5 +393,62 @@ fn limits_that_cannot_be_are_refused() {
     ] {
         let wrong = Plan::build("wrong.one", &settings(&[(key, value)]), &catalog()).err().unwrap().to_string();
         assert!(wrong.contains(key) && wrong.contains("expected"), "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_to_a_target_that_is_down_is_not_tried_by_everybody() {
+    let target = Capacity::of("probed", 10_000.0);
+    let store = filled("s", 64, 640).await;
+    let traffic = Traffic::default();
+    target.change(|state| (state.is_down, state.is_unreachable) = (true, true));
+    let pairs = [BY_STREAM, ("lanes", "16"), ("resilience:firstDelayBound:delayMs", "250")];
+    let mut first = start_in(plan("probed.a", &pairs), &store, order(&traffic));
+    first.until(|progress| progress.breaker == BreakerState::Open).await;
+    let later: Vec<_> = ["b", "c", "d", "e"]
+        .map(|name| start_in(plan(&format!("probed.{name}"), &pairs), &store, order(&traffic)))
+        .into_iter()
+        .collect();
+    pass(1).await;
+    let (from, to) = pass(50).await;
+    let tried = target.probed_between(from, to);
+    assert!(
+        (9..=11).contains(&tried),
+        "80 lanes of 5 connectors try once every 5 s together, not {tried} times in 50 s"
+    );
+    // The way is open and requests fail: whoever comes now does not take that for a target that is back.
+    target.change(|state| state.is_unreachable = false);
+    pass(20).await;
+    let (from, to) = pass(50).await;
+    let asked = target.refused_between(from, to);
+    assert!((9..=11).contains(&asked), "{asked} requests in 50 s");
+    assert_eq!(first.progress.borrow().breaker, BreakerState::Open);
+    target.change(|state| state.is_down = false);
+    for mut connector in std::iter::once(first).chain(later) {
+        connector.until_delivered(640).await;
+        connector.stopped().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_is_tried_within_the_rate_of_the_target() {
+    let target = Capacity::of("opened", 10_000.0);
+    let store = filled("s", 64, 64).await;
+    let traffic = Traffic::default();
+    let pairs = [BY_STREAM, ("lanes", "16"), ("rateLimit:target:eventsPerSecond", "10"), ("rateLimit:burstMs", "100")];
+    let mut connectors: Vec<_> =
+        ["a", "b", "c"].map(|name| start_in(plan(&format!("opened.{name}"), &pairs), &store, order(&traffic))).into();
+    for connector in &mut connectors {
+        connector.until_delivered(64).await;
+    }
+    let mut requests: Vec<Instant> = target.state.lock().probes.clone();
+    assert_eq!(requests.len(), 48);
+    requests.extend(&target.state.lock().attempts);
+    for from in &requests {
+        let within = requests.iter().filter(|at| **at >= *from && **at < *from + Duration::from_secs(1)).count();
+        assert!(within <= 12, "{within} within a second");
+    }
+    for connector in connectors {
+        connector.stopped().await;
     }
 }

@@ -138,6 +138,11 @@ impl LaneTask {
         let begun = Instant::now();
         let mut attempts = 0;
         loop {
+            let admitted = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+                admitted = self.shared.flow.admit_opening() => admitted,
+            };
             let limit = self.shared.target.attempt_limit(1);
             let answer = tokio::select! {
                 biased;
@@ -146,7 +151,9 @@ impl LaneTask {
             };
             let timeout =
                 || Failure::retry(FailureClass::Timeout, format!("no answer within {} ms", limit.as_millis()));
-            let failure = match answer.unwrap_or_else(|_| Err(timeout())) {
+            let answer = answer.unwrap_or_else(|_| Err(timeout()));
+            admitted.learn_opening(answer.as_ref().err());
+            let failure = match answer {
                 Ok(standing) => {
                     self.standing = self.trusted(standing)?;
                     self.failing(None).await?;
@@ -167,7 +174,7 @@ impl LaneTask {
             };
             self.log_wait(&failure, delay, attempts);
             self.failing(Some(failure.class)).await?;
-            self.wait_until(Instant::now() + delay).await?;
+            self.wait_to_open_again(delay).await?;
         }
     }
 
@@ -400,11 +407,13 @@ impl LaneTask {
         self.reports.send(report).await.map_err(|_| Ended::Stopped)
     }
 
-    async fn wait_until(&mut self, at: Instant) -> Step {
+    /// Waits so long, or until another lane or connector finds the target back.
+    async fn wait_to_open_again(&mut self, delay: Duration) -> Step {
         tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            () = tokio::time::sleep_until(at) => Ok(()),
+            () = tokio::time::sleep(delay) => Ok(()),
+            Ok(()) = self.recoveries.changed() => Ok(()),
         }
     }
 
