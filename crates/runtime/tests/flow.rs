@@ -220,24 +220,41 @@ async fn pass(seconds: u64) -> (Instant, Instant) {
     (from, Instant::now())
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_target_whose_capacity_changes_is_used_fully_and_hardly_ever_refuses() {
-    let target = Capacity::of("changing", 200.0);
-    let store = filled("s", 400, 42_000).await;
-    let connector = start_in(plan("changing.a", &[BY_STREAM, ("lanes", "16")]), &store, order(&Traffic::default()));
+/// A target's capacity, how long it may take to settle at it, and how long it is looked at then, both in seconds.
+type Stage = (f64, u64, u64);
+
+/// Delivers through these stages, and fails unless in each of them, once settled, at least 90 % of the capacity is used
+/// and less than 1 % of the requests are refused. Time is paused: what is measured is the same in every run.
+async fn follows(name: &str, events: u64, stages: &[Stage]) {
+    let target = Capacity::of(name, stages[0].0);
+    let store = filled("s", 400, events).await;
+    let plan = plan(&format!("{name}.a"), &[BY_STREAM, ("lanes", "16")]);
+    let connector = start_in(plan, &store, order(&Traffic::default()));
     let mut found = Vec::new();
-    for (capacity, settling) in [(200.0, 20), (50.0, 10), (200.0, 30)] {
-        target.change(|state| state.per_second = capacity);
-        pass(settling).await;
-        let (from, to) = pass(60).await;
+    for (capacity, settling, looking) in stages {
+        target.change(|state| state.per_second = *capacity);
+        pass(*settling).await;
+        let (from, to) = pass(*looking).await;
         let (taken, refused) = (target.taken_between(from, to) as f64, target.refused_between(from, to) as f64);
-        found.push((capacity, taken / (capacity * 60.0), refused / (taken + refused)));
+        found.push((*capacity, taken / (capacity * *looking as f64), refused / (taken + refused)));
     }
+    println!("capacity per second, part that is used, part of the requests that is refused: {found:?}");
     for (capacity, throughput, refusals) in &found {
         assert!(*throughput >= 0.9 && *refusals < 0.01, "at {capacity}/s: {found:?}");
     }
+    assert!(connector.progress.borrow().in_flight() > 0, "there was always something to deliver");
     target.assert_in_order();
     connector.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_capacity_changes_is_used_fully_and_hardly_ever_refuses() {
+    follows("changing", 42_000, &[(200.0, 20, 60), (50.0, 10, 60), (200.0, 30, 60)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_target_is_used_fully_and_hardly_ever_refuses() {
+    follows("slow-paced", 12_000, &[(10.0, 120, 300), (3.0, 120, 300), (20.0, 120, 240)]).await;
 }
 
 #[tokio::test(start_paused = true)]
