@@ -32,6 +32,8 @@ struct CapacityState {
     tokens: f64,
     at: Instant,
     is_down: bool,
+    /// Requests of this stream are refused with 503, whatever there is room for.
+    blocked: Option<String>,
     /// Not even the way to it is open.
     is_unreachable: bool,
     /// When the way was tried.
@@ -59,6 +61,7 @@ impl Capacity {
             tokens: burst(per_second),
             at: Instant::now(),
             is_down: false,
+            blocked: None,
             is_unreachable: false,
             probes: Vec::new(),
             taken: Vec::new(),
@@ -143,7 +146,8 @@ impl Sink for CapacitySink {
                 state.tokens = (state.tokens + gained).min(burst(state.per_second));
                 state.at = now;
                 state.attempts.push(now);
-                let is_taken = state.tokens >= 1.0 && !state.is_down;
+                let is_blocked = state.blocked.as_deref() == Some(record.event().stream());
+                let is_taken = state.tokens >= 1.0 && !state.is_down && !is_blocked;
                 if is_taken {
                     state.tokens -= 1.0;
                     let event = record.event();
@@ -255,6 +259,24 @@ async fn a_target_whose_capacity_changes_is_used_fully_and_hardly_ever_refuses()
 #[tokio::test(start_paused = true)]
 async fn a_slow_target_is_used_fully_and_hardly_ever_refuses() {
     follows("slow-paced", 12_000, &[(10.0, 120, 300), (3.0, 120, 300), (20.0, 120, 240)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_again_and_again_does_not_slow_down_the_others() {
+    let target = Capacity::of("one-key", 10_000.0);
+    target.change(|state| state.blocked = Some("s-7".to_owned()));
+    let store = filled("s", 400, 40_000).await;
+    let pairs = [BY_STREAM, ("lanes", "16"), ("resilience:firstDelayBound:delayMs", "250")];
+    let mut connector = start_in(plan("one-key.a", &pairs), &store, order(&Traffic::default()));
+    let begun = Instant::now();
+    connector.until_delivered(39_900).await;
+    // Sixteen lanes at 50 ms a request take 320 a second, and the fullest lane has a third more streams than the others.
+    assert!(begun.elapsed() < Duration::from_secs(240), "{:?}", begun.elapsed());
+    assert!(target.state.lock().refused.len() > 100, "the key is tried on");
+    target.change(|state| state.blocked = None);
+    connector.until_delivered(40_000).await;
+    target.assert_in_order();
+    connector.stopped().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -326,7 +326,7 @@ impl LaneTask {
         self.shared.metrics.attempt_begins(number > 1);
         let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        admitted.learn(&receipt);
+        admitted.learn(&receipt, number);
         if receipt.is_complete() {
             self.shared.metrics.attempt_ended(self.age_s(&batch));
             return self.all_delivered(&batch, &sent).await;

@@ -15,6 +15,8 @@ use super::rate::{RateGuard, RateLimits};
 use super::traffic::{Endpoint, EndpointView, Seat};
 use crate::settings::ConnectorSettings;
 
+/// Whoever is refused more often in a row is not refused for load.
+const LOAD_ATTEMPTS_MAX: u32 = 5;
 /// Shown for targets that nobody else can mean.
 const PRIVATE: &str = "connector";
 
@@ -189,9 +191,12 @@ impl Findings {
 }
 
 impl Admitted {
-    /// Learns from what came of the attempt.
-    pub(super) fn learn(self, receipt: &Receipt) {
-        self.learn_from(&Findings::of(receipt));
+    /// Learns from what came of the attempt of this number. What is refused again and again says
+    /// something of the records: a key that its target does not take now must not slow down the others.
+    pub(super) fn learn(self, receipt: &Receipt, number: u32) {
+        let mut findings = Findings::of(receipt);
+        findings.too_much &= number <= LOAD_ATTEMPTS_MAX;
+        self.learn_from(&findings);
     }
 
     /// Learns from how it went to open the way. A way that is open does not prove that requests are answered, so a
