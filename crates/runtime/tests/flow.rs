@@ -242,7 +242,6 @@ async fn follows(name: &str, events: u64, stages: &[Stage]) {
         let (taken, refused) = (target.taken_between(from, to) as f64, target.refused_between(from, to) as f64);
         found.push((*capacity, taken / (capacity * *looking as f64), refused / (taken + refused)));
     }
-    println!("capacity per second, part that is used, part of the requests that is refused: {found:?}");
     for (capacity, throughput, refusals) in &found {
         assert!(*throughput >= 0.9 && *refusals < 0.01, "at {capacity}/s: {found:?}");
     }
