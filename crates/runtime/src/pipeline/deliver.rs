@@ -1,7 +1,8 @@
 //! Owns delivery: one task per lane that makes attempts, waits between them, and settles what they bring.
 //!
 //! One batch is on its way at a time. A record that must wait holds the later records of its key; records of other keys
-//! go on, until attempts bring nothing twice in a row: then the target is taken to be down and the whole lane rests.
+//! go on, until two attempts in a row at records that were not tried before bring nothing: then the target is taken to be
+//! down and the whole lane rests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub(super) struct LaneTask {
     pub(super) standing: Option<Position>,
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
+    /// Records that were not tried yet have the next turn, as the last attempt at those that wait was in vain.
+    pub(super) fresh_next: bool,
     pub(super) is_failing: bool,
     pub(super) recoveries: watch::Receiver<u64>,
 }
@@ -114,6 +117,7 @@ impl LaneTask {
             standing: None,
             fruitless: 0,
             resting_until: None,
+            fresh_next: false,
             is_failing: false,
         }
     }
@@ -226,7 +230,7 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
-                Ok(()) = self.recoveries.changed() => self.try_at_once(),
+                Ok(()) = self.recoveries.changed() => self.try_all(),
             }
         }
     }
@@ -239,17 +243,23 @@ impl LaneTask {
             }
             self.resting_until = None;
         }
-        if !self.held.is_empty()
+        // While the target looks down one attempt after the other asks whether it is back, and nobody waits for company.
+        let looks_down = self.fruitless >= FRUITLESS_MAX;
+        let ripe = match self.pending.ripe() {
+            Ripe::At(_) if looks_down => Ripe::Now,
+            ripe => ripe,
+        };
+        let asks_fresh = self.fresh_next && !self.held.blocks() && matches!(ripe, Ripe::Now);
+        if !asks_fresh
+            && !self.held.is_empty()
             && let Some(again) = self.held.take_due(&self.shared.flow.batch_limits(self.shared.limits))
         {
             self.attempt(again.records, again.attempt).await?;
             return Ok(None);
         }
         let due = self.held.next_due();
-        // After fruitless attempts only what is due again may ask whether the target is back.
-        let must_wait = self.held.blocks() || self.fruitless >= FRUITLESS_MAX && due.is_some();
-        let ripe = if must_wait { Ripe::Empty } else { self.pending.ripe() };
-        match (ripe, due) {
+        let must_wait = self.held.blocks() || looks_down && due.is_some() && !asks_fresh;
+        match (if must_wait { Ripe::Empty } else { ripe }, due) {
             (Ripe::Now, _) => {
                 self.take_fresh().await?;
                 Ok(None)
@@ -378,17 +388,17 @@ impl LaneTask {
 
     /// An attempt brought something: the target answers.
     pub(super) async fn fruitful(&mut self) -> Step {
-        self.try_at_once();
-        self.fruitless = 0;
+        if self.fruitless >= FRUITLESS_MAX {
+            self.try_all();
+        }
+        (self.fruitless, self.fresh_next) = (0, false);
         if self.held.is_empty() { self.failing(None).await } else { Ok(()) }
     }
 
-    /// What waits because the target was down waits no longer.
-    fn try_at_once(&mut self) {
-        if self.fruitless >= FRUITLESS_MAX {
-            self.held.all_due();
-            self.resting_until = None;
-        }
+    /// Whatever waits, waits no longer.
+    fn try_all(&mut self) {
+        self.held.all_due();
+        self.resting_until = None;
     }
 
     pub(super) async fn failing(&mut self, class: Option<FailureClass>) -> Step {
