@@ -417,7 +417,17 @@ fn query_schemas() -> Map<String, Value> {
                     "title": text("A heading."), "summary": text("One line."), "page": text("The manual's page."),
                     "guarantee": { "enum": ["atLeastOnce", "effectivelyOnce"] }, "lanes": { "enum": ["many", "one"] },
                     "batchRecordsDefault": whole("Records of a batch unless set otherwise."),
-                    "settings": list_of("Setting"), "shared": list_of("Setting"),
+                    "policy": list_of("PolicyRow"), "settings": list_of("Setting"), "shared": list_of("Setting"),
+                }),
+            ),
+        ),
+        (
+            "PolicyRow",
+            object(
+                &["class", "action"],
+                json!({
+                    "class": text("Class of failures, such as timeout or status:5xx; the most specific row holds."),
+                    "action": { "enum": ["retry", "reject", "stop"] },
                 }),
             ),
         ),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::settings::{SettingDescription, SettingsErrors, SettingsMap};
-use crate::{Lane, Sink};
+use crate::{DefaultRow, Lane, Sink};
 
 /// What a sink promises about repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,9 @@ pub struct Kind {
     pub lanes: LaneSupport,
     /// How many records a batch holds unless set otherwise.
     pub batch_records_default: usize,
+    /// What follows a failure of each class, unless the connector's settings say otherwise. A sink keeps to it, but for
+    /// what its own settings change.
+    pub policy: &'static [DefaultRow],
     /// Its own settings; those of all connectors are not among them.
     pub settings: fn() -> Vec<SettingDescription>,
     /// Checks the settings and builds the target.

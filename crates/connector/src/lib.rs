@@ -11,6 +11,7 @@
 mod batch;
 mod sink;
 mod outcome;
+mod policy;
 mod catalog;
 pub mod settings;
 mod headers;
@@ -22,4 +23,5 @@ pub use batch::{Batch, Epoch, Lane};
 pub use catalog::{Catalog, Connect, Guarantee, Kind, LaneSupport, SinkContext, Target};
 pub use headers::{DeliveryHeader, add_delivery_headers, delivery_headers, header_value_text, metadata_headers};
 pub use outcome::{Failure, FailureClass, Next, Outcome, Receipt};
+pub use policy::{DefaultAction, DefaultRow, PolicyClass, default_action};
 pub use sink::{Sink, attempt};

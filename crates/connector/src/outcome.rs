@@ -39,6 +39,9 @@ pub enum FailureClass {
     Local,
     /// The target is there and cannot take the record now: overloaded, full, starting, in conflict with another writer.
     Busy,
+    /// The target, as it is, takes no record until a person mends it: no such database, table or column, no right kind
+    /// of file, damage.
+    Setup,
     /// A newer owner of the connector has written to the target: this one may write nothing more.
     Fenced,
     /// The sink broke its contract or crashed.
@@ -58,6 +61,7 @@ impl FailureClass {
             Self::Script => "script",
             Self::Local => "local",
             Self::Busy => "busy",
+            Self::Setup => "setup",
             Self::Fenced => "fenced",
             Self::Broken => "broken",
         }

@@ -68,6 +68,7 @@ fn catalog() -> Catalog {
         guarantee: Guarantee::AtLeastOnce,
         lanes: LaneSupport::Many,
         batch_records_default: BATCH,
+        policy: &[],
         settings: Vec::new,
         connect,
     }])

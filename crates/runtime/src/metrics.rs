@@ -106,6 +106,7 @@ pub struct Metrics {
     retries: Counters,
     lanes_busy: Gauges,
     left_out: Counters,
+    missing: Counters,
     stalled: Gauges,
     oldest_age: Gauges,
     breaker: Gauges,
@@ -146,6 +147,7 @@ impl Metrics {
             retries: self.retries.get_or_create_owned(&labels),
             lanes_busy: self.lanes_busy.get_or_create_owned(&labels),
             left_out: self.left_out.get_or_create_owned(&labels),
+            missing: self.missing.get_or_create_owned(&labels),
             stalled: self.stalled.get_or_create_owned(&labels),
             oldest_age: self.oldest_age.get_or_create_owned(&labels),
             breaker: self.breaker.get_or_create_owned(&labels),
@@ -188,6 +190,8 @@ impl Metrics {
         add(registry, "forebay_lanes_busy", "Lanes with a batch on its way", &self.lanes_busy);
         let help = "Records that could not be delivered and were left out by policy; counted as skipped too";
         add(registry, "forebay_records_left_out", help, &self.left_out);
+        let help = "Events that were truncated, expired, scavenged or deleted before they were read";
+        add(registry, "forebay_events_missing", help, &self.missing);
         self.register_flow(registry);
     }
 
@@ -233,6 +237,7 @@ pub struct ConnectorMetrics {
     retries: Counter,
     lanes_busy: Gauge<i64, AtomicI64>,
     left_out: Counter,
+    missing: Counter,
     stalled: Gauge<i64, AtomicI64>,
     oldest_age: Gauge<i64, AtomicI64>,
     breaker: Gauge<i64, AtomicI64>,
@@ -302,6 +307,11 @@ impl ConnectorMetrics {
     /// A record that could not be delivered was left out by policy.
     pub fn left_out(&self) {
         self.left_out.inc();
+    }
+
+    /// So many events were gone before they were read.
+    pub fn missing(&self, events: u64) {
+        self.missing.inc_by(events);
     }
 
     /// An attempt begins.

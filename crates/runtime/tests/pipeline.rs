@@ -413,6 +413,48 @@ async fn stopping_interrupts_waiting_and_cuts_off_what_hangs() {
     assert_eq!(checkpoints(&store, "stopping").last().unwrap()["logPosition"], "4");
 }
 
+/// Keys whose records are never taken wait for hours; whoever comes meanwhile in their lane is delivered at once.
+async fn others_flow_past(id: &str, blocked: &'static [&'static str]) {
+    let store = MemoryStore::new();
+    let sink = SinkScript::of(id);
+    sink.behave(
+        move |record, _| {
+            if blocked.contains(&record.event().stream()) { Answer::Fail(failure()) } else { Answer::Take }
+        },
+    );
+    let pairs = [
+        ("ordering", "stream"),
+        ("lanes", "1"),
+        ("resilience:firstDelayBound:upperLimitMs", "3600000"),
+        ("batching:batchSize", "1"),
+    ];
+    let mut connector = start(id, &store, &pairs);
+    for stream in blocked {
+        store.add(stream, "T", "{}").await;
+    }
+    for number in 1..=100_u64 {
+        // The blocked keys are tried in vain several times while there is nothing else.
+        tokio::time::sleep(Duration::from_secs(number * 60)).await;
+        let begun = tokio::time::Instant::now();
+        store.add("other", "T", "{}").await;
+        connector.until_delivered(number).await;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{id}, {number}: {:?}", begun.elapsed());
+    }
+    sink.behave(|_, _| Answer::Take);
+    connector.until_delivered(100 + blocked.len() as u64).await;
+    connector.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_blocked_key_holds_up_nobody_in_its_lane() {
+    others_flow_past("one-blocked", &["s-0"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_blocked_keys_hold_up_nobody_in_their_lane() {
+    others_flow_past("several-blocked", &["s-0", "s-1", "s-2"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broken_subscription_goes_on_where_it_was() {
     let store = filled(3, 600).await;

@@ -29,6 +29,7 @@ pub(crate) fn catalog(node: usize) -> Catalog {
         guarantee: Guarantee::AtLeastOnce,
         lanes: LaneSupport::Many,
         batch_records_default: 10,
+        policy: &[],
         settings: Vec::new,
         connect,
     };

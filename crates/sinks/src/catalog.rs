@@ -12,6 +12,7 @@ pub fn catalog() -> Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_connector::{DefaultAction, FailureClass, default_action};
 
     #[test]
     fn names_and_aliases_lead_to_their_kind() {
@@ -27,6 +28,20 @@ mod tests {
             assert_eq!(name(alias), Some(kind));
         }
         assert_eq!(name("Http-Sink"), None);
+    }
+
+    #[test]
+    fn every_kind_has_a_policy_with_one_row_for_each_class() {
+        for kind in catalog().kinds() {
+            for class in [FailureClass::Timeout, FailureClass::Broken] {
+                // The runtime itself finds these.
+                assert_eq!(default_action(kind.policy, class), Some(DefaultAction::Retry), "{}", kind.name);
+            }
+            for (index, row) in kind.policy.iter().enumerate() {
+                let others = kind.policy.iter().skip(index + 1);
+                assert!(others.clone().all(|other| other.class != row.class), "{} has {} twice", kind.name, row.class);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode, describe};
 use forebay_connector::{
-    Batch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target,
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    SinkContext, Target,
 };
 use forebay_event::Record;
 use schemars::JsonSchema;
@@ -18,6 +19,13 @@ use crate::envelope::push_envelope;
 /// Printing is over long before, unless the reader of a pipe has stopped reading.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(60);
 const BATCH_RECORDS_DEFAULT: usize = 256;
+
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Local, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Setup, DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
 
 pub(crate) const KIND: Kind = Kind {
     name: "console-sink",
@@ -36,6 +44,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::AtLeastOnce,
     lanes: LaneSupport::One,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<ConsoleSettings>,
     connect,
 };
@@ -143,7 +152,7 @@ pub(crate) async fn print(output: &Output, bytes: Vec<u8>) -> Result<(), Failure
     match printed.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Err(Failure::stop(FailureClass::Local, "standard output is closed"))
+            Err(Failure::stop(FailureClass::Setup, "standard output is closed"))
         }
         Ok(Err(error)) => Err(Failure::retry(FailureClass::Local, format!("cannot print: {error}"))),
         Err(error) => Err(Failure::retry(FailureClass::Broken, format!("printing was cut off: {error}"))),

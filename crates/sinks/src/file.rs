@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, Span, decode, describe};
 use forebay_connector::{
-    Batch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target,
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    SinkContext, Target,
 };
 use forebay_event::Position;
 use schemars::JsonSchema;
@@ -29,6 +30,12 @@ const TAIL_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Names tried for a file that is rotated away before giving up.
 const ROTATED_NAMES_MAX: u32 = 1000;
 
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Local, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
+
 pub(crate) const KIND: Kind = Kind {
     name: "file-sink",
     aliases: &["FileSink"],
@@ -38,6 +45,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::EffectivelyOnce,
     lanes: LaneSupport::One,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<FileSettings>,
     connect,
 };

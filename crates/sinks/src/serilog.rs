@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode, describe};
 use forebay_connector::{
-    Batch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target,
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    SinkContext, Target,
 };
 use forebay_event::{Record, Timestamp};
 use schemars::JsonSchema;
@@ -26,6 +27,12 @@ const BATCH_RECORDS_DEFAULT: usize = 256;
 /// So many outputs may be configured.
 const OUTPUTS_MAX: usize = 16;
 
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Local, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
+
 pub(crate) const KIND: Kind = Kind {
     name: "serilog-sink",
     aliases: &["SerilogSink", "EventStore.Connectors.Serilog.SerilogSink", "Kurrent.Connectors.Serilog.SerilogSink"],
@@ -39,6 +46,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::AtLeastOnce,
     lanes: LaneSupport::One,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<SerilogSettings>,
     connect,
 };

@@ -1,7 +1,7 @@
 //! Owns the pages about settings: one for each kind of connector, one for what all of them share.
 
 use forebay_connector::settings::SettingDescription;
-use forebay_connector::{Guarantee, Kind, LaneSupport};
+use forebay_connector::{DefaultAction, DefaultRow, Guarantee, Kind, LaneSupport};
 
 use crate::page::{Page, cell, line};
 
@@ -14,10 +14,32 @@ pub(crate) fn kind_page(kind: &Kind) -> Page {
     line(&mut body, format_args!("| repeats | {} |", guarantee(kind.guarantee)));
     line(&mut body, format_args!("| lanes | {} |", lanes(kind.lanes)));
     line(&mut body, format_args!("| records in a batch, unless set | {} |", kind.batch_records_default));
+    body.push_str("\n## After a failure\n\n");
+    body.push_str(&policy(kind.policy));
     body.push_str("\n## Settings of its own\n\n");
     body.push_str(&settings(&(kind.settings)()));
     body.push_str("\nIt takes the [settings of every connector](settings.md) as well.\n");
     Page { name: format!("{}.md", kind.name), title: kind.title.to_owned(), summary: sentence(kind.summary), body }
+}
+
+/// What follows a failure of each class, unless set otherwise.
+fn policy(rows: &[DefaultRow]) -> String {
+    let mut table = String::from("| class | what follows |\n| --- | --- |\n");
+    for row in rows {
+        let follows = match row.action {
+            DefaultAction::Retry => "it is tried again, as `resilience:*` says",
+            DefaultAction::Reject => {
+                "`errors:onReject`: the connector stops (the default) or parks the record and its key"
+            }
+            DefaultAction::Stop => "the connector stops: a person must act",
+        };
+        line(&mut table, format_args!("| `{}` | {follows} |", row.class));
+    }
+    table.push_str(
+        "| `script` | `errors:onScriptError`: the connector stops (the default) or parks the record and its key |\n",
+    );
+    table.push_str("\nThe most specific row holds. A row of `errors:policy` takes the place of the row of its class: see [when a record cannot be delivered](../guides/error-policy.md).\n");
+    table
 }
 
 /// The page of the settings that the runtime reads, whatever the kind.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use forebay_connector::settings::SettingDescription;
-use forebay_connector::{Guarantee, Kind, LaneSupport};
+use forebay_connector::{DefaultRow, Guarantee, Kind, LaneSupport};
 use forebay_runtime::Connectors;
 use forebay_runtime::settings::shared_descriptions;
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ pub(super) async fn describe(
     if let Some(object) = description.as_object_mut() {
         object.insert("page".to_owned(), json!(kind.page));
         object.insert("batchRecordsDefault".to_owned(), json!(kind.batch_records_default));
+        object.insert("policy".to_owned(), kind.policy.iter().map(row).collect());
         object.insert("settings".to_owned(), (kind.settings)().iter().map(setting).collect());
         object.insert("shared".to_owned(), shared_descriptions().iter().map(setting).collect());
     }
@@ -52,6 +53,11 @@ fn summary(kind: &Kind) -> Value {
             LaneSupport::One => "one",
         },
     })
+}
+
+/// What follows failures of one class.
+fn row(row: &DefaultRow) -> Value {
+    json!({ "class": row.class.to_string(), "action": row.action.word() })
 }
 
 fn setting(setting: &SettingDescription) -> Value {

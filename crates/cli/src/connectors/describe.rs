@@ -45,6 +45,13 @@ fn described(kind: &Value) -> String {
         }
     }
     page.push_str(&facts.render());
+    let policy = kind.get("policy").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !policy.is_empty() {
+        page.push_str("\nafter a failure, unless errors:policy says otherwise\n");
+        let mut table = Table::plain();
+        policy.iter().for_each(|row| table.row(vec![text(row, "class"), text(row, "action")]));
+        page.push_str(&table.render());
+    }
     for (key, heading) in [("settings", "settings of this kind"), ("shared", "settings of every connector")] {
         let settings = kind.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if !settings.is_empty() {

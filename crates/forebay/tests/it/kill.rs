@@ -77,15 +77,31 @@ async fn run(name: &str, default_events: u64, settings: &[(&str, &str)]) -> Kill
     Killed { receiver, kills }
 }
 
-impl Killed {
+/// What may come again after a crash.
+pub(crate) struct Repeats {
+    /// A checkpoint is due after so many settled records.
+    pub(crate) threshold: u64,
+    /// So many records at most are on their way when the process dies.
+    pub(crate) in_flight: u64,
+}
+
+impl Repeats {
     /// After a crash comes again at most what was settled since the last checkpoint, what was settled while the next one
-    /// was due and being written (for which as much again is allowed), and what was in flight.
-    fn assert_repeats_bounded(&self, lanes: u64) {
-        let bound = 2 * RECORDS_THRESHOLD + lanes * BATCH;
-        let repeats = self.receiver.arrivals().repeats();
+    /// was due and being written, and what was in flight. Checkpoints are at least 50 ms apart and take a sync each: a
+    /// target that takes ten records in a millisecond, which is more than one behind HTTP does here, has taken less than
+    /// another threshold meanwhile. The runtime's own tests hold the bound at higher speeds.
+    pub(crate) fn assert_bounded(&self, receiver: &Receiver) {
+        let bound = 2 * self.threshold + self.in_flight;
+        let repeats = receiver.arrivals().repeats();
         println!("repeats after each kill, at most {bound}: {repeats:?}");
         assert_eq!(repeats[0], 0, "repeats without a crash");
         assert!(repeats.iter().all(|repeats| *repeats <= bound), "{repeats:?} is more than {bound}");
+    }
+}
+
+impl Killed {
+    fn assert_repeats_bounded(&self, lanes: u64) {
+        Repeats { threshold: RECORDS_THRESHOLD, in_flight: lanes * BATCH }.assert_bounded(&self.receiver);
     }
 }
 

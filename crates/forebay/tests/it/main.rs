@@ -17,6 +17,7 @@ mod arrivals;
 mod load;
 mod quickstart;
 mod kill;
+mod blocked;
 mod sql_kills;
 mod shutdown;
 mod refusals;

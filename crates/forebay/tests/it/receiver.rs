@@ -30,6 +30,9 @@ pub(crate) struct Receiver {
 struct Desk {
     arrivals: Mutex<Arrivals>,
     refuse_with: AtomicU16,
+    /// Deliveries of this stream are answered with 503.
+    refused_stream: Mutex<Option<String>>,
+    refused: AtomicU64,
     delay_ms: AtomicU64,
     asked: AtomicU64,
 }
@@ -82,6 +85,16 @@ impl Receiver {
         self.desk.refuse_with.store(status, Ordering::SeqCst);
     }
 
+    /// Answers every delivery of this stream with 503 from now on, or of none.
+    pub(crate) fn refuse_stream(&self, stream: Option<&str>) {
+        *self.desk.refused_stream.lock().unwrap() = stream.map(ToOwned::to_owned);
+    }
+
+    /// How many deliveries of the refused stream were tried.
+    pub(crate) fn refused(&self) -> u64 {
+        self.desk.refused.load(Ordering::SeqCst)
+    }
+
     /// Takes so long for every delivery from now on.
     pub(crate) fn be_slow(&self, delay: Duration) {
         self.desk.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
@@ -121,6 +134,11 @@ impl Desk {
         } else if complete {
             let header = |name: &str| parts.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap();
             let number = |name: &str| header(name).parse().unwrap();
+            if self.refused_stream.lock().unwrap().as_deref() == Some(header("esdb-record-stream-id")) {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+                return response;
+            }
             let (revision, position) = (number("esdb-record-stream-revision"), number("esdb-record-log-position"));
             self.arrivals.lock().unwrap().arrive(header("esdb-record-stream-id"), revision, position);
         }

@@ -388,6 +388,7 @@ pub(crate) fn catalog() -> Catalog {
         guarantee: Guarantee::AtLeastOnce,
         lanes: LaneSupport::Many,
         batch_records_default: 1,
+        policy: &[],
         settings: descriptions,
         connect: |_, _| Err(SettingsErrors::single("url", "is missing", "nothing")),
     }])

@@ -14,6 +14,9 @@ use super::policy::{Action, Verdict};
 use super::report::{Fate, Settlement};
 use super::run::PipelineFailure;
 
+/// A lane rests no longer than this: the keys that wait may wait for hours, and others come meanwhile.
+const REST_MAX: Duration = Duration::from_secs(10);
+
 /// Records of one key that failed together, in order.
 struct Waiting {
     /// Of the first of them.
@@ -66,11 +69,20 @@ impl LaneTask {
         }
         // What is refused for good was answered: the target is there.
         let Some(longest) = longest else { return Ok(()) };
-        self.fruitless = self.fruitless.saturating_add(1);
-        if self.fruitless >= FRUITLESS_MAX {
-            self.resting_until = Some(Instant::now() + longest);
-        }
+        self.no_fruit(number, longest);
         Ok(())
+    }
+
+    /// An attempt brought nothing. A key that fails again says nothing of the others, so only attempts at records that were
+    /// not tried before make the target look down; and after it those get their turn.
+    fn no_fruit(&mut self, number: u32, longest: Duration) {
+        if number == 1 || self.fruitless >= FRUITLESS_MAX {
+            self.fruitless = self.fruitless.saturating_add(1);
+        }
+        if self.fruitless >= FRUITLESS_MAX {
+            self.resting_until = Some(Instant::now() + longest.min(REST_MAX));
+        }
+        self.fresh_next = number > 1;
     }
 
     /// Holds what may pass; parks, skips or stops at what does not. Answers the longest delay.

@@ -1,7 +1,8 @@
 //! Owns delivery: one task per lane that makes attempts, waits between them, and settles what they bring.
 //!
 //! One batch is on its way at a time. A record that must wait holds the later records of its key; records of other keys
-//! go on, until attempts bring nothing twice in a row: then the target is taken to be down and the whole lane rests.
+//! go on, until two attempts in a row at records that were not tried before bring nothing: then the target is taken to be
+//! down and the whole lane rests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub(super) struct LaneTask {
     pub(super) standing: Option<Position>,
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
+    /// Records that were not tried yet have the next turn, as the last attempt at those that wait was in vain.
+    pub(super) fresh_next: bool,
     pub(super) is_failing: bool,
     pub(super) recoveries: Follower,
 }
@@ -115,6 +118,7 @@ impl LaneTask {
             standing: None,
             fruitless: 0,
             resting_until: None,
+            fresh_next: false,
             is_failing: false,
         }
     }
@@ -139,6 +143,11 @@ impl LaneTask {
         let begun = Instant::now();
         let mut attempts = 0;
         loop {
+            let admitted = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+                admitted = self.shared.flow.admit_opening() => admitted,
+            };
             let limit = self.shared.target.attempt_limit(1);
             let answer = tokio::select! {
                 biased;
@@ -147,7 +156,9 @@ impl LaneTask {
             };
             let timeout =
                 || Failure::retry(FailureClass::Timeout, format!("no answer within {} ms", limit.as_millis()));
-            let failure = match answer.unwrap_or_else(|_| Err(timeout())) {
+            let answer = answer.unwrap_or_else(|_| Err(timeout()));
+            admitted.learn_opening(answer.as_ref().err());
+            let failure = match answer {
                 Ok(standing) => {
                     self.standing = self.trusted(standing)?;
                     self.failing(None).await?;
@@ -168,7 +179,7 @@ impl LaneTask {
             };
             self.log_wait(&failure, delay, attempts);
             self.failing(Some(failure.class)).await?;
-            self.wait_until(Instant::now() + delay).await?;
+            self.wait_to_open_again(delay).await?;
         }
     }
 
@@ -220,7 +231,7 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
-                () = self.recoveries.changed() => self.try_at_once(),
+                () = self.recoveries.changed() => self.try_all(),
             }
         }
     }
@@ -233,17 +244,23 @@ impl LaneTask {
             }
             self.resting_until = None;
         }
-        if !self.held.is_empty()
+        // While the target looks down one attempt after the other asks whether it is back, and nobody waits for company.
+        let looks_down = self.fruitless >= FRUITLESS_MAX;
+        let ripe = match self.pending.ripe() {
+            Ripe::At(_) if looks_down => Ripe::Now,
+            ripe => ripe,
+        };
+        let asks_fresh = self.fresh_next && !self.held.blocks() && matches!(ripe, Ripe::Now);
+        if !asks_fresh
+            && !self.held.is_empty()
             && let Some(again) = self.held.take_due(&self.shared.flow.batch_limits(self.shared.limits))
         {
             self.attempt(again.records, again.attempt).await?;
             return Ok(None);
         }
         let due = self.held.next_due();
-        // After fruitless attempts only what is due again may ask whether the target is back.
-        let must_wait = self.held.blocks() || self.fruitless >= FRUITLESS_MAX && due.is_some();
-        let ripe = if must_wait { Ripe::Empty } else { self.pending.ripe() };
-        match (ripe, due) {
+        let must_wait = self.held.blocks() || looks_down && due.is_some() && !asks_fresh;
+        match (if must_wait { Ripe::Empty } else { ripe }, due) {
             (Ripe::Now, _) => {
                 self.take_fresh().await?;
                 Ok(None)
@@ -320,7 +337,7 @@ impl LaneTask {
         self.shared.metrics.attempt_begins(number > 1);
         let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        admitted.learn(&receipt);
+        admitted.learn(&receipt, number);
         if receipt.is_complete() {
             self.shared.metrics.attempt_ended(self.age_s(&batch));
             return self.all_delivered(&batch, &sent).await;
@@ -372,17 +389,17 @@ impl LaneTask {
 
     /// An attempt brought something: the target answers.
     pub(super) async fn fruitful(&mut self) -> Step {
-        self.try_at_once();
-        self.fruitless = 0;
+        if self.fruitless >= FRUITLESS_MAX {
+            self.try_all();
+        }
+        (self.fruitless, self.fresh_next) = (0, false);
         if self.held.is_empty() { self.failing(None).await } else { Ok(()) }
     }
 
-    /// What waits because the target was down waits no longer.
-    fn try_at_once(&mut self) {
-        if self.fruitless >= FRUITLESS_MAX {
-            self.held.all_due();
-            self.resting_until = None;
-        }
+    /// Whatever waits, waits no longer.
+    fn try_all(&mut self) {
+        self.held.all_due();
+        self.resting_until = None;
     }
 
     pub(super) async fn failing(&mut self, class: Option<FailureClass>) -> Step {
@@ -401,11 +418,13 @@ impl LaneTask {
         self.reports.send(report).await.map_err(|_| Ended::Stopped)
     }
 
-    async fn wait_until(&mut self, at: Instant) -> Step {
+    /// Waits so long, or until another lane or connector finds the target back.
+    async fn wait_to_open_again(&mut self, delay: Duration) -> Step {
         tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            () = tokio::time::sleep_until(at) => Ok(()),
+            () = tokio::time::sleep(delay) => Ok(()),
+            Ok(()) = self.recoveries.changed() => Ok(()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::{FailureClass, Next, Outcome, Receipt};
+use forebay_connector::{Failure, FailureClass, Next, Outcome, Receipt};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -15,6 +15,8 @@ use super::signal::Follower;
 use super::traffic::{Endpoint, EndpointView, Seat};
 use crate::settings::ConnectorSettings;
 
+/// Whoever is refused more often in a row is not refused for load.
+const LOAD_ATTEMPTS_MAX: u32 = 5;
 /// Shown for targets that nobody else can mean.
 const PRIVATE: &str = "connector";
 
@@ -82,7 +84,16 @@ impl Flow {
 
     /// Waits until an attempt at so many records of so many bytes may be made. Waiting may be broken off.
     pub(super) async fn admit(&self, records: usize, bytes: usize) -> Admitted {
-        let wait = self.draw(records, bytes);
+        let mine = self.rate.as_ref().map(|rate| rate.lock().draw(records, bytes, Instant::now()));
+        self.enter(mine.unwrap_or_default().max(self.draw_shared(records, bytes))).await
+    }
+
+    /// Waits until the way to the target may be tried: for everybody who sends there it is as if it were one record.
+    pub(super) async fn admit_opening(&self) -> Admitted {
+        self.enter(self.draw_shared(1, 0)).await
+    }
+
+    async fn enter(&self, wait: Duration) -> Admitted {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -103,17 +114,16 @@ impl Flow {
         admitted
     }
 
-    /// Draws from everything that is limited per second; answers the longest wait.
+    /// Draws from everything that is limited per second for all that send there; answers the longest wait.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^53")]
-    fn draw(&self, records: usize, bytes: usize) -> Duration {
-        let mine = self.rate.as_ref().map(|rate| rate.lock().draw(records, bytes, Instant::now()));
+    fn draw_shared(&self, records: usize, bytes: usize) -> Duration {
         let Habits { adapts, one_by_one, .. } = self.habits;
         let theirs = self.endpoint.with(|state, now| {
             let shared = state.rate.as_mut().map(|rate| rate.draw(records, bytes, now));
             let requests = if one_by_one { records as f64 } else { 1.0 };
             shared.max(adapts.then(|| state.pace.draw(requests, now)))
         });
-        mine.max(theirs).unwrap_or_default()
+        theirs.unwrap_or_default()
     }
 
     /// Follows how often the target came back.
@@ -152,34 +162,56 @@ impl Findings {
                 Outcome::Unanswered => continue,
                 Outcome::Failed(failure) => failure,
             };
-            match failure.class {
-                FailureClass::Connect => findings.down = true,
-                FailureClass::Timeout => (findings.down, findings.timed_out) = (true, true),
-                FailureClass::Status(status) => {
-                    findings.too_much |= matches!(status, 429 | 503);
-                    let is_down = status >= 500 && failure.next != Next::Reject;
-                    findings.down |= is_down;
-                    findings.answered |= !is_down;
-                }
-                FailureClass::Unauthorised | FailureClass::Busy | FailureClass::Fenced => findings.answered = true,
-                FailureClass::TooLarge
-                | FailureClass::Malformed
-                | FailureClass::Script
-                | FailureClass::Local
-                | FailureClass::Broken => {}
-            }
+            findings.add(failure);
         }
         findings.answered |= findings.delivered > 0;
         findings
     }
+
+    fn add(&mut self, failure: &Failure) {
+        match failure.class {
+            FailureClass::Connect => self.down = true,
+            FailureClass::Timeout => (self.down, self.timed_out) = (true, true),
+            FailureClass::Status(status) => {
+                self.too_much |= matches!(status, 429 | 503);
+                let is_down = status >= 500 && failure.next != Next::Reject;
+                self.down |= is_down;
+                self.answered |= !is_down;
+            }
+            FailureClass::Unauthorised | FailureClass::Busy | FailureClass::Setup | FailureClass::Fenced => {
+                self.answered = true;
+            }
+            FailureClass::TooLarge
+            | FailureClass::Malformed
+            | FailureClass::Script
+            | FailureClass::Local
+            | FailureClass::Broken => {}
+        }
+    }
 }
 
 impl Admitted {
-    /// Learns from what came of the attempt.
-    pub(super) fn learn(mut self, receipt: &Receipt) {
-        let findings = Findings::of(receipt);
+    /// Learns from what came of the attempt of this number. What is refused again and again says
+    /// something of the records: a key that its target does not take now must not slow down the others.
+    pub(super) fn learn(self, receipt: &Receipt, number: u32) {
+        let mut findings = Findings::of(receipt);
+        findings.too_much &= number <= LOAD_ATTEMPTS_MAX;
+        self.learn_from(&findings);
+    }
+
+    /// Learns from how it went to open the way. A way that is open does not prove that requests are answered, so a
+    /// breaker that is open waits for a record to get through.
+    pub(super) fn learn_opening(self, failure: Option<&Failure>) {
+        let Some(failure) = failure else { return };
+        let mut findings = Findings::default();
+        findings.add(failure);
+        findings.answered = false;
+        self.learn_from(&findings);
+    }
+
+    fn learn_from(mut self, findings: &Findings) {
         if self.habits.adapts {
-            self.adapt(&findings);
+            self.adapt(findings);
         }
         let Some(limits) = self.habits.breaker else { return };
         if !findings.answered && !findings.down {

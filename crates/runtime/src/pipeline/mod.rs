@@ -18,6 +18,7 @@ mod run;
 mod progress;
 mod start;
 mod subscribe;
+mod gaps;
 mod window;
 mod gate;
 mod view;

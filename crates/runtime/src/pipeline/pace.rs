@@ -3,8 +3,9 @@
 //!
 //! As long as the target never refuses for load there is no pace. At the first refusal it drops to a little under what was
 //! taken in the last second and searches from there, half as much again every second. At every later refusal it drops to
-//! a little under where it was, or what was taken. Then it rises along a cubic curve: quickly back to just below the place of the refusal,
-//! slowly past it, and ever faster beyond, so that a target with room again is found out within half a minute.
+//! a little under where it was, or what was taken. Then it rises along a cubic curve: back to just below the place of the
+//! refusal, slowly past it, and ever faster beyond, so that a target with room again is found out within half a minute. At
+//! a slow pace the way back takes longer, so that refusals stay rare among the requests that there are.
 
 use std::time::Duration;
 
@@ -20,8 +21,14 @@ const NEARLY: f64 = 0.85;
 const NEARLY_SEARCHING: f64 = 0.5;
 /// How much faster it is after a second of searching.
 const SEARCH_FACTOR: f64 = 1.5;
-/// How long it takes to be back where the refusal was, in seconds.
+/// How long it takes at least to be back where the refusal was, in seconds.
 const BACK_S: f64 = 5.0;
+/// And how long at most.
+const BACK_S_MAX: f64 = 120.0;
+/// So many requests are made until then, within these bounds: one refusal in a round is a small part of them.
+const BACK_REQUESTS: f64 = 150.0;
+/// What was taken in a second is known but for so many requests.
+const METER_SLACK: f64 = 1.0;
 /// Refusals so soon after a cut are answers to what was sent before it.
 const CUT_INTERVAL: Duration = Duration::from_secs(1);
 /// What was taken is counted over so many slots of this length.
@@ -106,7 +113,7 @@ impl Pace {
         // What was taken is measured roughly: when it is about the pace, the pace itself says more.
         let peak = self.paced.as_ref().map_or(taken, |paced| {
             let nearly = if paced.searching { NEARLY_SEARCHING } else { NEARLY };
-            if taken >= paced.per_second() * nearly { paced.per_second() } else { taken }
+            if taken + METER_SLACK >= paced.per_second() * nearly { paced.per_second() } else { taken }
         });
         let searching = self.paced.is_none();
         let rate = peak * CUT;
@@ -125,9 +132,11 @@ impl Paced {
         if self.searching {
             return (self.peak * CUT * SEARCH_FACTOR.powf(self.along_s)).max(PACE_MIN);
         }
-        let curve = (1.0 - CUT) / (BACK_S * BACK_S * BACK_S);
-        let from_peak = self.along_s - BACK_S;
-        (self.peak * (1.0 + curve * from_peak * from_peak * from_peak)).max(PACE_MIN)
+        let back_s = (BACK_REQUESTS / self.peak).clamp(BACK_S, BACK_S_MAX);
+        let from_peak = self.along_s - back_s;
+        // Up to the peak the curve takes its time, beyond it room is found out as quickly at any pace.
+        let part = from_peak / if from_peak < 0.0 { back_s } else { BACK_S };
+        (self.peak * (1.0 + (1.0 - CUT) * part * part * part)).max(PACE_MIN)
     }
 }
 
@@ -234,13 +243,14 @@ mod tests {
     fn it_follows_a_capacity_that_changes() {
         let start = Instant::now();
         let (mut pace, mut target) = (Pace::new(start), Target { bucket: 0.0, at: Duration::ZERO });
-        for (capacity, settling) in [(200.0, 10), (50.0, 5), (200.0, 30), (120.0, 5), (5.0, 10)] {
+        for (capacity, settling) in
+            [(200.0, 10), (50.0, 5), (200.0, 30), (120.0, 5), (20.0, 20), (5.0, 60), (40.0, 120), (2.0, 60)]
+        {
             send(&mut pace, &mut target, start, settling, capacity);
-            let (taken, refused) = send(&mut pace, &mut target, start, 120, capacity);
-            let (used, share) = (taken / (capacity * 120.0), refused / (taken + refused));
+            let (taken, refused) = send(&mut pace, &mut target, start, 600, capacity);
+            let (used, share) = (taken / (capacity * 600.0), refused / (taken + refused));
             assert!(used > 0.9, "{used} of {capacity}/s is used, {share} refused, {pace:?}");
-            // The slower it is, the fewer requests there are between two looks for room.
-            assert!(share < if capacity < 50.0 { 0.1 } else { 0.01 }, "{share} of {capacity}/s is refused");
+            assert!(share < 0.01, "{share} of {capacity}/s is refused, {pace:?}");
         }
         // Room without end: the pace goes away.
         send(&mut pace, &mut target, start, 600, 1e9);

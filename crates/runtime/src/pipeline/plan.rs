@@ -53,7 +53,7 @@ impl Plan {
         let script = SettingsErrors::gather(&mut errors, Script::new(&shared.transformer));
         let keying = SettingsErrors::gather(&mut errors, Keying::new(&shared));
         let lanes = SettingsErrors::gather(&mut errors, lanes(&shared, &kind));
-        let policy = SettingsErrors::gather(&mut errors, Policy::new(&shared.errors));
+        let policy = SettingsErrors::gather(&mut errors, Policy::new(&shared.errors, kind.policy));
         let (Some(target), Some(filter), Some(script), Some(keying), Some(lanes), Some(policy)) =
             (target, filter, script, keying, lanes, policy)
         else {

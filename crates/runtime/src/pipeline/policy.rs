@@ -1,7 +1,7 @@
 //! Owns the policy: which failure is tried again, parks its key, skips its record, or stops the connector.
 
 use forebay_connector::settings::{SettingError, SettingsErrors};
-use forebay_connector::{Failure, FailureClass, Next};
+use forebay_connector::{DefaultAction, DefaultRow, Failure, FailureClass, Next, PolicyClass, default_action};
 
 use crate::settings::{ErrorSettings, OnFailure};
 
@@ -9,7 +9,7 @@ const POLICY_KEY: &str = "errors:policy";
 /// The most rows a table may have.
 const ROWS_MAX: usize = 100;
 const CLASSES: &str =
-    "connect, timeout, unauthorised, malformed, too-large, script, local, busy, broken, status:404, status:4xx";
+    "connect, timeout, unauthorised, malformed, too-large, script, local, busy, setup, broken, status:404, status:4xx";
 const ACTIONS: &str = "retry, park, skip or stop";
 
 /// What a policy wants done after a failure.
@@ -41,27 +41,21 @@ pub(super) enum Verdict {
 pub(super) struct Policy {
     /// The most specific first.
     rows: Vec<Row>,
+    /// What the kind says of failures without a row.
+    defaults: &'static [DefaultRow],
     on_reject: Action,
     on_script_error: Action,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Row {
-    class: Class,
+    class: PolicyClass,
     action: Action,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// Failures whose class has this label.
-    Named(&'static str),
-    /// Answers with a status of these digits, `x` for any.
-    Status([u8; 3]),
 }
 
 impl Policy {
     /// Reads the table; every row that cannot be understood, contradicts another or never applies is named.
-    pub(super) fn new(settings: &ErrorSettings) -> Result<Self, SettingsErrors> {
+    pub(super) fn new(settings: &ErrorSettings, defaults: &'static [DefaultRow]) -> Result<Self, SettingsErrors> {
         let (mut rows, mut errors) = (Vec::<Row>::new(), Vec::new());
         let mut note = |found: String, expected: String| {
             errors.push(SettingError { key: POLICY_KEY.to_owned(), found, expected });
@@ -80,7 +74,8 @@ impl Policy {
         }
         SettingsErrors::check(errors)?;
         rows.sort_by_key(|row| row.class.breadth());
-        Ok(Self { rows, on_reject: coarse(settings.on_reject), on_script_error: coarse(settings.on_script_error) })
+        let (on_reject, on_script_error) = (coarse(settings.on_reject), coarse(settings.on_script_error));
+        Ok(Self { rows, defaults, on_reject, on_script_error })
     }
 
     /// What to do after an attempt at one record failed. Unless the sink refused this very record, or it went alone, the
@@ -98,7 +93,10 @@ impl Policy {
 
     /// What to do with a record that is not tried again: it cannot be delivered at all, or its retries are exhausted.
     pub(super) fn at_last(&self, class: FailureClass) -> Action {
-        self.row(class).filter(|action| *action != Action::Retry).unwrap_or_else(|| self.coarse_for(class))
+        let row = self.row(class).filter(|action| *action != Action::Retry);
+        // What no other record gets past either is no reason to set them aside one by one.
+        let stops = default_action(self.defaults, class) == Some(DefaultAction::Stop);
+        row.unwrap_or_else(|| if stops { Action::Stop } else { self.coarse_for(class) })
     }
 
     fn row(&self, class: FailureClass) -> Option<Action> {
@@ -107,26 +105,6 @@ impl Policy {
 
     fn coarse_for(&self, class: FailureClass) -> Action {
         if class == FailureClass::Script { self.on_script_error } else { self.on_reject }
-    }
-}
-
-impl Class {
-    fn holds(self, class: FailureClass) -> bool {
-        match (self, class) {
-            (Self::Status(digits), FailureClass::Status(status)) => {
-                digits.iter().zip(status.to_string().bytes()).all(|(wanted, is)| *wanted == b'x' || *wanted == is)
-            }
-            (Self::Named(label), class) => label == class.label(),
-            (Self::Status(_), _) => false,
-        }
-    }
-
-    /// How many statuses it takes in, as a power of ten.
-    fn breadth(self) -> usize {
-        match self {
-            Self::Named(_) => 0,
-            Self::Status(digits) => digits.iter().filter(|digit| **digit == b'x').count(),
-        }
     }
 }
 
@@ -150,14 +128,14 @@ fn read_row(text: &str) -> Result<Row, String> {
         "stop" => Action::Stop,
         _ => return Err(format!("{ACTIONS} behind the =")),
     };
-    if class == Class::Named("script") && action == Action::Retry {
+    if class == PolicyClass::Named("script") && action == Action::Retry {
         return Err("park, skip or stop: a script that failed on a record fails on it again".to_owned());
     }
     Ok(Row { class, action })
 }
 
-fn read_class(text: &str) -> Result<Class, String> {
-    const NAMED: [FailureClass; 9] = [
+fn read_class(text: &str) -> Result<PolicyClass, String> {
+    const NAMED: [FailureClass; 10] = [
         FailureClass::Connect,
         FailureClass::Timeout,
         FailureClass::Unauthorised,
@@ -166,11 +144,12 @@ fn read_class(text: &str) -> Result<Class, String> {
         FailureClass::Script,
         FailureClass::Local,
         FailureClass::Busy,
+        FailureClass::Setup,
         FailureClass::Broken,
     ];
     let lower = text.to_ascii_lowercase();
     if let Some(class) = NAMED.iter().find(|class| class.label() == lower) {
-        return Ok(Class::Named(class.label()));
+        return Ok(PolicyClass::Named(class.label()));
     }
     let unknown = || format!("a class: one of {CLASSES}");
     let digits: [u8; 3] =
@@ -185,7 +164,7 @@ fn read_class(text: &str) -> Result<Class, String> {
     let is_status = (b'1'..=b'5').contains(&first) && is_rest(second) && (is_rest(third));
     // `4x4` would be read as a typing mistake by anybody.
     let is_range = second != b'x' || third == b'x';
-    if is_status && is_range { Ok(Class::Status(digits)) } else { Err(unknown()) }
+    if is_status && is_range { Ok(PolicyClass::Status(digits)) } else { Err(unknown()) }
 }
 
 #[cfg(test)]
@@ -197,7 +176,7 @@ mod tests {
     }
 
     fn policy(rows: &[&str]) -> Policy {
-        Policy::new(&table(rows)).unwrap()
+        Policy::new(&table(rows), &[]).unwrap()
     }
 
     fn status(number: u16) -> FailureClass {
@@ -223,7 +202,7 @@ mod tests {
     #[test]
     fn without_a_table_the_sink_and_the_coarse_settings_decide() {
         let coarse = ErrorSettings { on_reject: OnFailure::Park, ..ErrorSettings::default() };
-        let policy = Policy::new(&coarse).unwrap();
+        let policy = Policy::new(&coarse, &[]).unwrap();
         for alone in [true, false] {
             let verdict = |failure: &Failure| policy.verdict(failure, alone);
             assert_eq!(verdict(&Failure::retry(status(503), "busy")), Verdict::Wait);
@@ -257,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn retries_that_are_exhausted_on_what_concerns_every_record_stop() {
+        const DEFAULTS: &[DefaultRow] = &[
+            DefaultRow::new(FailureClass::Unauthorised, DefaultAction::Stop),
+            DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+        ];
+        let mut settings = table(&["unauthorised=retry", "timeout=retry"]);
+        settings.on_reject = OnFailure::Park;
+        let policy = Policy::new(&settings, DEFAULTS).unwrap();
+        assert_eq!(policy.verdict(&Failure::stop(FailureClass::Unauthorised, "who"), true), Verdict::Wait);
+        assert_eq!(policy.at_last(FailureClass::Unauthorised), Action::Stop);
+        assert_eq!(policy.at_last(FailureClass::Timeout), Action::Park);
+        let asked = Policy::new(&table(&["unauthorised=park"]), DEFAULTS).unwrap();
+        assert_eq!(asked.at_last(FailureClass::Unauthorised), Action::Park);
+    }
+
+    #[test]
     fn rows_that_cannot_hold_are_named() {
         for (row, expected) in [
             ("status:4xx", "class=action"),
@@ -269,12 +264,12 @@ mod tests {
             ("status:413=park", "too-large"),
             ("script=retry", "park, skip or stop"),
         ] {
-            let wrong = Policy::new(&table(&[row])).unwrap_err();
+            let wrong = Policy::new(&table(&[row]), &[]).unwrap_err();
             let [error] = wrong.errors.as_slice() else { panic!("{wrong}") };
             assert_eq!(error.key, POLICY_KEY);
             assert!(error.found.contains(row) && error.expected.contains(expected), "{error}");
         }
-        let wrong = Policy::new(&table(&["timeout=park", "TIMEOUT=stop", "x"])).unwrap_err();
+        let wrong = Policy::new(&table(&["timeout=park", "TIMEOUT=stop", "x"]), &[]).unwrap_err();
         assert_eq!(wrong.errors.len(), 2, "{wrong}");
     }
 }

@@ -17,12 +17,13 @@ use super::conduct::{Conductor, ConductorParts};
 use super::deliver::{Delivery, LaneSite, LaneTask};
 use super::filter::Source;
 use super::flow::Flow;
+use super::gaps::{Gaps, Notices};
 use super::key::Key;
 use super::lanes::Router;
 use super::parked::{LotSite, ParkingLot, StreamParkingLot};
 use super::report::REPORTS_MAX;
 use super::skipped::SkipLog;
-use super::start::{Begin, Known, begin};
+use super::start::{Begin, BeginError, Known, begin};
 use super::subscribe::{Onward, Reader, ReaderParts};
 use super::traffic::Traffic;
 use super::transform::{QUEUED_BATCHES_MAX, Transformer};
@@ -95,8 +96,15 @@ impl PipelineFailure {
         Self { code: "broken", message: format!("a part of the connector crashed: {error}") }
     }
 
-    fn store(error: &ReadError) -> Self {
-        Self { code: "store", message: format!("the store cannot be read at start: {error}") }
+    fn at_start(error: &BeginError) -> Self {
+        match error {
+            BeginError::Read(error) => {
+                Self { code: "store", message: format!("the store cannot be read at start: {error}") }
+            }
+            BeginError::Behind { .. } | BeginError::Rewritten { .. } => {
+                Self { code: "behind-end", message: error.to_string() }
+            }
+        }
     }
 }
 
@@ -151,8 +159,8 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
             Ok(None) => return End::Fenced,
             Err(error) => error,
         };
-        if !matches!(error, ReadError::Unavailable { .. }) || tries == START_TRIES_MAX {
-            return End::Failed(PipelineFailure::store(&error));
+        if !matches!(error, BeginError::Read(ReadError::Unavailable { .. })) || tries == START_TRIES_MAX {
+            return End::Failed(PipelineFailure::at_start(&error));
         }
         tokio::select! {
             biased;
@@ -164,7 +172,7 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
 }
 
 /// Looks up what an earlier run left; nothing when a later owner has been here.
-async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<Option<Inherited>, ReadError> {
+async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<Option<Inherited>, BeginError> {
     let store = surroundings.store.as_ref();
     let (checkpoint, expected) = last_checkpoint(store, &surroundings.checkpoints).await?;
     if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.epoch > run.epoch) {
@@ -242,7 +250,14 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         Source::Stream(stream) => Some(stream.clone()),
         Source::Log(_) => None,
     };
+    let notices = Notices {
+        connector_id: Arc::clone(&plan.connector_id),
+        metrics: metrics.clone(),
+        is_logging: plan.settings.logging.enabled,
+    };
+    let gaps = Gaps::new(plan.filter.source(), begin.origin, notices);
     let parts = ReaderParts {
+        gaps,
         store: Arc::clone(&surroundings.store),
         filter: plan.filter,
         keying: plan.keying,

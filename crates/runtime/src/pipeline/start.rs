@@ -38,9 +38,44 @@ pub(super) struct Known<'a> {
     pub(super) settings: &'a SubscriptionSettings,
 }
 
+/// Why there is no place to begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BeginError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store ends before it.
+    #[error(
+        "cannot continue behind position {from}: the store ends at {end}; it was restored to an earlier state or is \
+         another store, so start the connector from a position that it has"
+    )]
+    Behind {
+        /// What the checkpoint or the order says.
+        from: Position,
+        /// Where the store ends.
+        end: Position,
+    },
+    /// The stream holds something else there.
+    #[error(
+        "cannot continue behind revision {revision} of stream {stream}, read at position {position}: the stream ends at \
+         revision {last} or holds another event there; the store was restored to an earlier state or is another store, so \
+         start the connector from a position that it has"
+    )]
+    Rewritten {
+        /// Which stream.
+        stream: StreamName,
+        /// What the checkpoint says.
+        revision: Revision,
+        /// Where in the log that was.
+        position: Position,
+        /// The last revision that it has.
+        last: Revision,
+    },
+}
+
 /// Decides where to begin. `latest` is turned into the place of the last event, so that it can be stored and a crash
 /// before the first checkpoint skips nothing.
-pub(super) async fn begin(store: &dyn EventStore, source: &Source, known: Known<'_>) -> Result<Begin, ReadError> {
+pub(super) async fn begin(store: &dyn EventStore, source: &Source, known: Known<'_>) -> Result<Begin, BeginError> {
     let mut settled = SettledRanges::default();
     let point = if let Some(explicit) = known.explicit {
         explicit
@@ -49,6 +84,7 @@ pub(super) async fn begin(store: &dyn EventStore, source: &Source, known: Known<
         if let (Source::Stream(stream), Some(mark)) = (source, checkpoint.mark)
             && let (Some(revision), true) = (mark.revision, checkpoint.stream.as_deref() == Some(stream.as_str()))
         {
+            check_past(store, stream, (mark.position, revision)).await?;
             return Ok(Begin { origin: Origin::Stream(StreamPoint::At(revision)), mark: Some(mark), settled });
         }
         checkpoint.mark.map_or(LogPoint::Start, |mark| LogPoint::At(mark.position))
@@ -61,9 +97,42 @@ pub(super) async fn begin(store: &dyn EventStore, source: &Source, known: Known<
         }
     };
     match source {
-        Source::Log(_) => in_log(store, point, settled).await,
-        Source::Stream(stream) => in_stream(store, stream, point, settled).await,
+        Source::Log(_) => Ok(in_log(store, point, settled).await?),
+        Source::Stream(stream) => {
+            if let LogPoint::At(position) = point {
+                check_end(store, position).await?;
+            }
+            Ok(in_stream(store, stream, point, settled).await?)
+        }
     }
+}
+
+/// Refuses a place behind the end of the store. A subscription to the whole log refuses it by itself; one to a stream
+/// would wait for revisions that mean other events.
+async fn check_end(store: &dyn EventStore, from: Position) -> Result<(), BeginError> {
+    let end = store.head().await?.unwrap_or(Position::START);
+    if from > end { Err(BeginError::Behind { from, end }) } else { Ok(()) }
+}
+
+/// Refuses to go on in a stream whose past is not the one that was read. What is gone of it by now, is gone.
+async fn check_past(
+    store: &dyn EventStore,
+    stream: &StreamName,
+    (position, revision): (Position, Revision),
+) -> Result<(), BeginError> {
+    check_end(store, position).await?;
+    let page = match page(store, stream, Direction::Forward, StreamPoint::At(revision)).await {
+        // The subscription says what follows from that.
+        Err(ReadError::StreamDeleted { .. }) => return Ok(()),
+        page => page?,
+    };
+    let Some(page) = page else { return Ok(()) };
+    let at = page.events.first().filter(|event| event.revision() == revision);
+    if page.last_revision < revision || at.is_some_and(|event| event.position() != position) {
+        let stream = stream.clone();
+        return Err(BeginError::Rewritten { stream, revision, position, last: page.last_revision });
+    }
+    Ok(())
 }
 
 async fn in_log(store: &dyn EventStore, point: LogPoint, settled: SettledRanges) -> Result<Begin, ReadError> {
@@ -168,13 +237,13 @@ mod tests {
     async fn a_position_of_another_stream_finds_the_right_place() {
         let store = interleaved(20).await;
         let settings = settings();
-        for position in 1..=22u64 {
+        for position in 1..=20u64 {
             let explicit = Some(LogPoint::At(Position::new(position)));
             let known = Known { explicit, checkpoint: None, settings: &settings };
             let found = begin(store.as_ref(), &stream("b"), known).await.unwrap();
             let wanted = match position / 2 {
                 0 => StreamPoint::Start,
-                count => StreamPoint::At(Revision::new((count - 1).min(9))),
+                count => StreamPoint::At(Revision::new(count - 1)),
             };
             assert_eq!(found.origin, Origin::Stream(wanted), "position {position}");
         }
@@ -216,7 +285,7 @@ mod tests {
     async fn a_stream_goes_on_by_its_revision() {
         let store = interleaved(10).await;
         let settings = settings();
-        let mark = Mark { position: Position::new(4), revision: Some(Revision::FIRST) };
+        let mark = Mark { position: Position::new(4), revision: Some(Revision::new(1)) };
         let checkpoint = Checkpoint {
             mark: Some(mark),
             stream: Some("b".to_owned()),
@@ -224,7 +293,7 @@ mod tests {
             settled: SettledRanges::default(),
             epoch: Epoch(1),
         };
-        for (name, wanted) in [("b", Revision::FIRST), ("a", Revision::new(1))] {
+        for (name, wanted) in [("b", Revision::new(1)), ("a", Revision::new(1))] {
             let known = Known { explicit: None, checkpoint: Some(checkpoint.clone()), settings: &settings };
             let found = begin(store.as_ref(), &stream(name), known).await.unwrap();
             assert_eq!(found.origin, Origin::Stream(StreamPoint::At(wanted)), "{name}");

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::filter::{Filter, Source};
+use super::gaps::Gaps;
 use super::gate::{Gate, Haste};
 use super::key::Keying;
 use super::lanes::{Router, Tracked};
@@ -48,6 +49,7 @@ pub(super) struct ReaderParts {
     pub(super) turns: Arc<Gate>,
     pub(super) onward: Onward,
     pub(super) reports: mpsc::Sender<Report>,
+    pub(super) gaps: Gaps,
     pub(super) stop: CancellationToken,
     /// Streams that begin with this are the connector's own and never read by itself.
     pub(super) own_streams: String,
@@ -216,6 +218,7 @@ impl Reader {
         for event in events {
             let before = self.seen;
             let revision = self.reads_stream.then(|| event.revision());
+            self.parts.gaps.saw(&event);
             self.saw(Mark { position: event.position(), revision });
             let Some(key) = self.keep(&event) else { continue };
             let size = event.size();

@@ -15,7 +15,9 @@ pub struct AutocommitSettings {
     pub enabled: bool,
     /// A checkpoint is written at this interval (milliseconds, or a duration) if anything has changed.
     pub interval: DurationMs,
-    /// A checkpoint is written after so many settled records.
+    /// A checkpoint is written after so many settled records, but not within 50 ms of the last one. After a crash comes
+    /// again at most what was settled since the last checkpoint (this many records, or what was settled in 50 ms and
+    /// while the checkpoint was being stored, if that is more), and what was in flight.
     #[schemars(range(min = 1))]
     pub records_threshold: u32,
 }
@@ -38,8 +40,8 @@ pub struct ErrorSettings {
     pub on_script_error: OnFailure,
     /// What happens after failures of one class, whatever else would: rows such as `status:409=skip,status:4xx=park`. A
     /// class is `connect`, `timeout`, `unauthorised` (401, 403 and 407), `malformed`, `too-large` (413), `script`,
-    /// `local`, `busy`, `broken`, a status such as `status:409`, or a range of them such as `status:4xx`; the most specific row
-    /// holds. `retry`: it is tried again. `park`: the record and its key are set aside. `skip`: the record is left out,
+    /// `local`, `busy`, `setup`, `broken`, a status such as `status:409`, or a range of them such as `status:4xx`; the
+    /// most specific row holds, and where there is none, the kind's own table. `retry`: it is tried again. `park`: the record and its key are set aside. `skip`: the record is left out,
     /// and an event in the connector's `skipped` stream tells of it. `stop`: the connector fails.
     pub policy: Vec<String>,
 }

@@ -9,6 +9,7 @@ use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
 use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, Traffic, run};
 use forebay_store::{EventStore, LogPoint};
+use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ pub(crate) struct Running {
     pub(crate) fenced: CancellationToken,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) running: oneshot::Receiver<()>,
+    registry: Registry,
     task: JoinHandle<End>,
 }
 
@@ -52,13 +54,14 @@ pub(crate) struct Order {
     pub(crate) traffic: Traffic,
 }
 
-pub(crate) fn start_in(plan: Plan, store: &Arc<MemoryStore>, order: Order) -> Running {
+pub(crate) fn start_in<S: EventStore + 'static>(plan: Plan, store: &Arc<S>, order: Order) -> Running {
     let id = plan.connector_id().to_owned();
     let Order { start_from, epoch, traffic } = order;
+    let mut registry = Registry::default();
     let surroundings = Surroundings {
         store: Arc::clone(store) as Arc<dyn EventStore>,
         clock: Arc::new(SystemClock::new()),
-        metrics: Metrics::default(),
+        metrics: Metrics::register(&mut registry),
         traffic,
         checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
     };
@@ -74,10 +77,19 @@ pub(crate) fn start_in(plan: Plan, store: &Arc<MemoryStore>, order: Order) -> Ru
         running: told,
     };
     let task = tokio::spawn(run(plan, surroundings, order, sender));
-    Running { stop, fenced, progress, running, task }
+    Running { stop, fenced, progress, running, registry, task }
 }
 
 impl Running {
+    /// What a metric of this connector says.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with(&format!("{name}{{"))).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Waits until what it has done is as wanted.
     pub(crate) async fn until(&mut self, wanted: impl FnMut(&Progress) -> bool) -> Progress {
         let limit = Duration::from_secs(1_000_000);

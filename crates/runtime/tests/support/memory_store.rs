@@ -38,6 +38,8 @@ struct State {
     streams: HashMap<String, Vec<usize>>,
     ids: HashSet<(String, Uuid)>,
     tombstones: HashSet<String>,
+    /// Positions whose events are no longer handed out.
+    scavenged: HashSet<u64>,
     /// Appends to streams that end with this fail so many times more.
     failing: Option<(String, u32)>,
 }
@@ -74,6 +76,11 @@ impl MemoryStore {
     /// How many events there are.
     pub(crate) fn len(&self) -> usize {
         self.shared.state.lock().events.len()
+    }
+
+    /// Lets events at these positions be gone, as after scavenging.
+    pub(crate) fn scavenge(&self, positions: impl IntoIterator<Item = u64>) {
+        self.shared.state.lock().scavenged.extend(positions);
     }
 
     /// Lets so many appends to streams that end with this fail.
@@ -315,7 +322,7 @@ impl MemorySubscription {
                     && let Some(event) = state.events.get(self.next)
                 {
                     self.next += 1;
-                    if filter.matches(event) {
+                    if filter.matches(event) && !state.scavenged.contains(&event.position().commit()) {
                         page.push(event.clone());
                     }
                 }

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 pub(crate) enum Answer {
     /// Takes it.
     Take,
+    /// Takes it after so long.
+    TakeAfter(Duration),
     /// Marks it failed and goes on with the next.
     Fail(Failure),
     /// Fails and leaves it and all behind it unanswered.
@@ -79,6 +81,11 @@ impl SinkScript {
         self.delivered.lock().clone()
     }
 
+    /// How many records were taken.
+    pub(crate) fn count(&self) -> usize {
+        self.delivered.lock().len()
+    }
+
     pub(crate) fn attempts(&self) -> Vec<Instant> {
         self.attempts.lock().clone()
     }
@@ -114,6 +121,7 @@ pub(crate) fn catalog() -> Catalog {
         guarantee: Guarantee::AtLeastOnce,
         lanes,
         batch_records_default: 10,
+        policy: &[],
         settings: Vec::new,
         connect,
     };
@@ -170,8 +178,11 @@ impl Sink for ScriptedSink {
         assert!(batch.records().is_sorted_by_key(|record| record.event().position()), "a batch is in log order");
         for (index, record) in batch.records().iter().enumerate() {
             let answer = (self.script.behaviour.lock())(record, batch.attempt());
+            if let Answer::TakeAfter(delay) = answer {
+                tokio::time::sleep(delay).await;
+            }
             match answer {
-                Answer::Take => {
+                Answer::Take | Answer::TakeAfter(_) => {
                     let event = record.event();
                     self.script.delivered.lock().push(Delivered {
                         stream: event.stream().to_owned(),

@@ -74,9 +74,10 @@ fn without_secrets(body: &[u8], secrets: &[String]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::KIND;
     use ::http::{HeaderMap, StatusCode};
     use bytes::Bytes;
-    use forebay_connector::Next;
+    use forebay_connector::{Next, default_action};
     use std::time::Duration;
 
     fn verdict(status: u16, patterns: &str) -> Result<(), Failure> {
@@ -111,6 +112,18 @@ mod tests {
         let listed = verdict(401, "401,404").unwrap_err();
         assert_eq!((Err(listed.next), listed.class), (retry, FailureClass::Unauthorised));
         assert_eq!(verdict(503, "401,4XX").unwrap_err().next, Next::Reject);
+    }
+
+    #[test]
+    fn answers_are_sorted_as_the_kind_says() {
+        for status in (100..600).filter(|status| !(200..300).contains(status)) {
+            let failure = verdict(status, "408,421,425,429,5xx").unwrap_err();
+            if let Some(action) = default_action(KIND.policy, failure.class) {
+                assert!(action.is(failure.next), "{status}: {action:?} and {:?}", failure.next);
+            } else {
+                assert!(status < 200, "{status} is not in the table");
+            }
+        }
     }
 
     #[test]

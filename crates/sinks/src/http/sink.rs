@@ -12,7 +12,8 @@ use bytes::Bytes;
 use forebay_connector::http::{HttpClient, HttpLimits, HttpLink, TlsOptions};
 use forebay_connector::settings::{SettingError, SettingsErrors, SettingsMap, decode, describe};
 use forebay_connector::{
-    Batch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Next, Receipt, Sink, SinkContext, Target,
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Next, Receipt, Sink,
+    SinkContext, Target,
 };
 use http_body_util::Full;
 
@@ -34,6 +35,22 @@ const HEADER_SECRET_BYTES_MIN: usize = 8;
 const CONNECTION_HEADERS: [&str; 8] =
     ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Connect, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::status(*b"408", DefaultAction::Retry),
+    DefaultRow::status(*b"421", DefaultAction::Retry),
+    DefaultRow::status(*b"425", DefaultAction::Retry),
+    DefaultRow::status(*b"429", DefaultAction::Retry),
+    DefaultRow::status(*b"5xx", DefaultAction::Retry),
+    DefaultRow::status(*b"4xx", DefaultAction::Reject),
+    DefaultRow::new(FailureClass::TooLarge, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::Malformed, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::Unauthorised, DefaultAction::Stop),
+    DefaultRow::status(*b"3xx", DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
+
 pub(crate) const KIND: Kind = Kind {
     name: "http-sink",
     aliases: &["HttpSink", "EventStore.Connectors.Http.HttpSink", "Kurrent.Connectors.Http.HttpSink"],
@@ -43,6 +60,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::AtLeastOnce,
     lanes: LaneSupport::Many,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<HttpSettings>,
     connect,
 };

@@ -23,7 +23,7 @@ pub(super) fn failure(error: &Error) -> Failure {
         return Failure::stop(FailureClass::Unauthorised, chain(error));
     }
     if error.source().is_some_and(|source| source.to_string().contains("does not support TLS")) {
-        return Failure::stop(FailureClass::Connect, "the server does not offer secure connections (setting sslMode)");
+        return Failure::stop(FailureClass::Setup, "the server does not offer secure connections (setting sslMode)");
     }
     match find_io(error) {
         Some(cause) => Failure::retry(FailureClass::Connect, io_cause(cause)),
@@ -40,22 +40,24 @@ pub(super) fn is_undone(error: &Error) -> bool {
 
 fn of_server(error: &DbError) -> Failure {
     let code = error.code().code();
-    let reason = format!("PostgreSQL error {code}: {}", message(code, error.message()));
+    sorted(code, format!("PostgreSQL error {code}: {}", message(code, error.message())))
+}
+
+fn sorted(code: &str, reason: String) -> Failure {
     let retry = |class| Failure::retry(class, reason.clone());
     let stop = |class| Failure::stop(class, reason.clone());
     match (code.get(..2).unwrap_or_default(), code) {
         (_, "42501") | ("28", _) => stop(FailureClass::Unauthorised),
-        (_, "3D000") => stop(FailureClass::Connect),
+        (_, "3D000" | "XX001" | "XX002") => stop(FailureClass::Setup),
         // A plan that was made before a column changed; a new connection makes a new one.
         (_, "0A000") if reason.contains("cached plan") => retry(FailureClass::Busy),
         (_, "57014") => retry(FailureClass::Timeout),
         ("08", _) | (_, "57P01" | "57P02") => retry(FailureClass::Connect),
-        (_, "XX001" | "XX002") => stop(FailureClass::Broken),
         // Conflicts, locks, a standby, lack of disk, memory or connections, starting up, trouble of its own.
         ("40" | "25" | "26" | "53" | "55" | "57" | "58" | "XX", _) => retry(FailureClass::Busy),
         ("54", _) => Failure::reject(FailureClass::TooLarge, reason),
         ("21" | "22" | "23" | "27" | "38" | "39" | "44" | "P0", _) => Failure::reject(FailureClass::Malformed, reason),
-        _ => stop(FailureClass::Malformed),
+        _ => stop(FailureClass::Setup),
     }
 }
 
@@ -108,7 +110,21 @@ fn chain(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::message;
+    use super::{message, sorted};
+    use crate::postgres::KIND;
+    use forebay_connector::default_action;
+
+    #[test]
+    fn errors_are_sorted_as_the_kind_says() {
+        for code in [
+            "08006", "0A000", "21000", "22001", "23505", "25006", "28P01", "3D000", "40001", "42501", "42P01", "53100",
+            "54000", "55P03", "57014", "57P01", "57P03", "58030", "XX000", "XX001", "99999",
+        ] {
+            let failure = sorted(code, "an error".to_owned());
+            let action = default_action(KIND.policy, failure.class).unwrap();
+            assert!(action.is(failure.next), "{code}: {action:?} and {:?}", failure.next);
+        }
+    }
 
     #[test]
     fn values_in_messages_about_data_are_left_out() {

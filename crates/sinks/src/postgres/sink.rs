@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode, describe};
-use forebay_connector::{Batch, Failure, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target};
+use forebay_connector::{
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    SinkContext, Target,
+};
 use forebay_event::Position;
 
 use super::access::Access;
@@ -17,6 +20,17 @@ const BATCH_RECORDS_DEFAULT: usize = 500;
 /// An attempt holds a claim, the transaction, and the search for a record that is refused.
 const STATEMENTS_PER_ATTEMPT: u32 = 4;
 
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Connect, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Busy, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Malformed, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::TooLarge, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::Unauthorised, DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Setup, DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
+
 pub(crate) const KIND: Kind = Kind {
     name: "postgres-sink",
     aliases: &["PostgresSink", "postgresql-sink"],
@@ -26,6 +40,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::EffectivelyOnce,
     lanes: LaneSupport::Many,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<PostgresSettings>,
     connect,
 };

@@ -6,7 +6,7 @@ use rusqlite::{Error, ErrorCode, ffi};
 /// What an error asks for. The text holds SQLite's code and message, which name tables and columns but no values.
 pub(super) fn failure(error: &Error) -> Failure {
     let Error::SqliteFailure(ffi::Error { code, extended_code }, message) = error else {
-        return Failure::stop(FailureClass::Malformed, format!("SQLite cannot use the statement: {error}"));
+        return Failure::stop(FailureClass::Setup, format!("SQLite cannot use the statement: {error}"));
     };
     let message = message.clone().unwrap_or_else(|| ffi::code_to_str(*extended_code).to_owned());
     let reason = format!("SQLite error {extended_code}: {message}");
@@ -27,8 +27,26 @@ pub(super) fn failure(error: &Error) -> Failure {
         | ErrorCode::PermissionDenied
         | ErrorCode::DatabaseCorrupt
         | ErrorCode::NotADatabase
-        | ErrorCode::NoLargeFileSupport => Failure::stop(FailureClass::Local, reason),
+        | ErrorCode::NoLargeFileSupport => Failure::stop(FailureClass::Setup, reason),
         ErrorCode::AuthorizationForStatementDenied => Failure::stop(FailureClass::Unauthorised, reason),
-        _ => Failure::stop(FailureClass::Malformed, reason),
+        _ => Failure::stop(FailureClass::Setup, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failure;
+    use crate::sqlite::KIND;
+    use forebay_connector::default_action;
+    use rusqlite::{Error, ffi};
+
+    #[test]
+    fn errors_are_sorted_as_the_kind_says() {
+        // Every primary code that SQLite has for errors.
+        for code in 1..=26 {
+            let failure = failure(&Error::SqliteFailure(ffi::Error::new(code), None));
+            let action = default_action(KIND.policy, failure.class).unwrap();
+            assert!(action.is(failure.next), "{code}: {action:?} and {:?}", failure.next);
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode, describe};
 use forebay_connector::{
-    Batch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink, SinkContext, Target,
+    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    SinkContext, Target,
 };
 use forebay_event::Position;
 
@@ -19,6 +20,17 @@ use crate::table::{Dialect, Plan, items, mark};
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(120);
 const BATCH_RECORDS_DEFAULT: usize = 500;
 
+const POLICY: &[DefaultRow] = &[
+    DefaultRow::new(FailureClass::Busy, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Local, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Timeout, DefaultAction::Retry),
+    DefaultRow::new(FailureClass::Malformed, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::TooLarge, DefaultAction::Reject),
+    DefaultRow::new(FailureClass::Unauthorised, DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Setup, DefaultAction::Stop),
+    DefaultRow::new(FailureClass::Broken, DefaultAction::Retry),
+];
+
 pub(crate) const KIND: Kind = Kind {
     name: "sqlite-sink",
     aliases: &["SqliteSink"],
@@ -28,6 +40,7 @@ pub(crate) const KIND: Kind = Kind {
     guarantee: Guarantee::EffectivelyOnce,
     lanes: LaneSupport::One,
     batch_records_default: BATCH_RECORDS_DEFAULT,
+    policy: POLICY,
     settings: describe::<SqliteSettings>,
     connect,
 };

@@ -209,7 +209,7 @@ async fn reset_and_replay(server: &Server) {
 
 async fn wrong_tables_and_roles_stop(server: &Server) {
     let missing = target(server, &[("table", "nowhere")]).sink(Lane(0)).probe().await.unwrap_err();
-    assert_eq!((missing.next, missing.class), (Next::Stop, FailureClass::Malformed));
+    assert_eq!((missing.next, missing.class), (Next::Stop, FailureClass::Setup));
     assert!(missing.reason.contains("42P01"), "{missing}");
     server.run("CREATE TABLE narrow (position bigint)").await;
     let narrow = target(server, &[("table", "narrow")]).sink(Lane(0)).probe().await.unwrap_err();
