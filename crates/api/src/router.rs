@@ -36,6 +36,8 @@ pub struct Api {
     pub node: NodeFacts,
     /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
     pub is_local: bool,
+    /// Whether requests come over TLS.
+    pub is_tls: bool,
     /// What one append may hold, as the store has it.
     pub limits: AppendLimits,
     /// Ends subscriptions and makes the node not ready.
@@ -55,7 +57,7 @@ pub struct NodeFacts {
 
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
-    let is_local = api.is_local;
+    let (is_local, is_tls) = (api.is_local, api.is_tls);
     let streams_api = StreamsApi::new(api.store.clone(), api.stopping.clone());
     let grpc = grpc::routes(&api, streams_api.clone());
     let streams = streams_router(streams_api);
@@ -67,7 +69,8 @@ pub fn router(api: Api) -> Router {
     let operations = mount(operations::ROUTES, OperationsApi::new(api))
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());
-    guarded(streams.merge(connectors).merge(operations).merge(grpc))
+    let whole = streams.merge(connectors).merge(operations).merge(grpc);
+    guarded(if is_tls { whole.layer(middleware::from_fn(origin::over_tls)) } else { whole })
 }
 
 /// The routes of streams alone.

@@ -29,6 +29,12 @@ pub struct ServeOptions {
     /// What is logged: error, warn, info, debug, trace, or a list such as info,forebay_runtime=debug [default: info].
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+    /// PEM file with the server's certificate, and after it those that sign it; serves TLS instead of clear text.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key of the certificate, without a password.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Serves addresses that other machines can reach, without TLS and without asking who they are.
     #[arg(long)]
     pub insecure: bool,

@@ -15,11 +15,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::{CertificateError, Certificates};
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
 use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
-use crate::listener;
+use crate::listener::{self, Serving};
 
 /// Open requests get so long after the connectors have stopped.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The connectors cannot be brought back.
     #[error("the connectors cannot be read: {0}")]
     Connectors(#[from] forebay_runtime::management::OpenError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// A connector file was not applied.
     #[error("connector file {0}")]
     Declared(#[from] DeclaredError),
@@ -63,6 +67,7 @@ pub struct RunningServer {
     address: SocketAddr,
     log: EmbeddedLog,
     connectors: Connectors,
+    certificates: Option<Certificates>,
     stopping: CancellationToken,
     limit: Duration,
     serving: JoinHandle<()>,
@@ -82,6 +87,14 @@ impl RunningServer {
     /// All its connectors.
     pub fn connectors(&self) -> &Connectors {
         &self.connectors
+    }
+
+    /// Reads the certificates again. Wrong ones are logged, and the last right ones stay in use.
+    pub async fn reload_certificates(&self) {
+        match &self.certificates {
+            Some(certificates) => certificates.reload().await,
+            None => tracing::info!("there are no certificates to read again: clear text is served"),
+        }
     }
 
     /// Stops in order: no new requests, connectors (the batch in hand, checkpoint, lease), open requests, the log.
@@ -104,6 +117,7 @@ impl RunningServer {
 /// Starts a server: binds, recovers the log, brings back the connectors, applies connector files, then serves.
 pub async fn start(config: Config) -> Result<RunningServer, StartError> {
     let declared = declared::read_all(&config.connectors)?;
+    let certificates = config.tls.as_ref().map(Certificates::load).transpose()?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -132,24 +146,35 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         clock,
         node,
         is_local: address.ip().is_loopback(),
+        is_tls: certificates.is_some(),
         limits: append_limits(&config),
         stopping: stopping.clone(),
     };
-    let router = forebay_api::router(api);
-    let serving = listener::serve(listener, router, config.connections_max, stopping.clone(), REQUESTS_LIMIT);
+    let serving = Serving {
+        router: forebay_api::router(api),
+        connections_max: config.connections_max,
+        certificates: certificates.clone(),
+        stop: stopping.clone(),
+        limit: REQUESTS_LIMIT,
+    };
+    if let Some(certificates) = &certificates {
+        tokio::spawn(certificates.clone().watch(stopping.clone()));
+    }
     let server = RunningServer {
         address,
         log,
         connectors,
+        certificates,
         stopping,
         limit: config.shutdown_limit,
-        serving: tokio::spawn(serving),
+        serving: tokio::spawn(listener::serve(listener, serving)),
     };
     if let Err(error) = declared::apply_all(&server.connectors, &declared).await {
         server.shutdown().await;
         return Err(error.into());
     }
-    tracing::info!(%address, data = %config.data.display(), node = config.node, "serving");
+    let tls = server.certificates.is_some();
+    tracing::info!(%address, tls, data = %config.data.display(), node = config.node, "serving");
     Ok(server)
 }
 
