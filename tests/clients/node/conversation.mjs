@@ -1,12 +1,14 @@
 // Talks to a running forebay as an application does, with one of the two official Node clients.
 //
-// Usage: conversation.mjs PROGRAM PACKAGES, where PACKAGES is the folder with the installed clients. Prints one line for
-// each part that passed; any failure ends it with status 1.
+// Usage: conversation.mjs PROGRAM PACKAGES, where PACKAGES is the folder with the installed clients. Everything is said
+// twice: in clear text and over TLS. Prints one line for each part that passed; any failure ends it with status 1.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { get as getClear } from "node:http";
+import { get as getSecure } from "node:https";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -28,27 +30,49 @@ async function freePort() {
 }
 
 class Server {
-  static async start() {
+  static async start(isTls) {
     const server = new Server();
+    server.isTls = isTls;
     server.data = mkdtempSync(join(tmpdir(), "forebay-"));
+    server.certificates = join(server.data, "certificates");
+    if (isTls) execFileSync(program, ["certificates", "dev", "--out", server.certificates]);
     server.port = await freePort();
     await server.run();
     return server;
   }
 
+  uri(scheme) {
+    const ca = join(this.certificates, "ca.pem");
+    const tls = this.isTls ? `tls=true&tlsVerifyCert=true&tlsCAFile=${encodeURIComponent(ca)}` : "tls=false";
+    return `${scheme}://someone:ignored@localhost:${this.port}?${tls}`;
+  }
+
+  /// Whether the port answers: it is bound before the log is open.
+  isLive() {
+    const ca = this.isTls ? readFileSync(join(this.certificates, "ca.pem")) : undefined;
+    const options = { host: "127.0.0.1", port: this.port, path: "/health/live", ca };
+    return new Promise((done) => {
+      const request = (this.isTls ? getSecure : getClear)(options, (answer) => {
+        answer.resume();
+        done(answer.statusCode === 204);
+      });
+      request.on("error", () => done(false));
+    });
+  }
+
   async run() {
-    const flags = ["serve", "--data", this.data, "--listen", `127.0.0.1:${this.port}`];
+    const flags = ["serve", "--data", join(this.data, "log"), "--listen", `127.0.0.1:${this.port}`];
+    if (this.isTls) {
+      flags.push("--tls-certificate", join(this.certificates, "server.pem"));
+      flags.push("--tls-key", join(this.certificates, "server.key"));
+    }
     const env = { ...process.env, FOREBAY_LIMITS_APPEND_BYTES: String(APPEND_SIZE_MAX) };
     this.process = spawn(program, flags, { env, stdio: "ignore" });
     const until = Date.now() + START_LIMIT_MS;
     while (Date.now() < until) {
       assert.equal(this.process.exitCode, null, "the server ended");
-      try {
-        await fetch(`http://127.0.0.1:${this.port}/health/live`);
-        return;
-      } catch {
-        await new Promise((done) => setTimeout(done, 20));
-      }
+      if (await this.isLive()) return;
+      await new Promise((done) => setTimeout(done, 20));
     }
     assert.fail("the server did not start in time");
   }
@@ -263,27 +287,32 @@ const parts = {
   },
 };
 
-async function converse(name, kind, scheme) {
+async function converse(name, kind, scheme, isTls) {
   const kit = require(name);
-  const server = await Server.start();
+  const way = isTls ? "over TLS" : "in clear text";
+  const server = await Server.start(isTls);
   try {
-    const uri = `${scheme}://someone:ignored@localhost:${server.port}?tls=false`;
-    const client = kit[kind].connectionString(uri);
+    const client = kit[kind].connectionString(server.uri(scheme));
     // The newer package renamed the option of appends, but not that of deletes.
     const expecting = (state) => ({ streamState: state, expectedRevision: state });
     for (const [part, run] of Object.entries(parts)) {
       await run({ client, kit, name, server, expecting });
-      console.log(`ok ${name} ${part}`);
+      console.log(`ok ${name} ${way} ${part}`);
     }
-    const discovering = kit[kind].connectionString(`${scheme}+discover://localhost:${server.port}?tls=false`);
+    const discovering = kit[kind].connectionString(server.uri(`${scheme}+discover`));
     await collect(discovering.readAll({ maxCount: 1 }));
-    console.log(`ok ${name} discover`);
+    console.log(`ok ${name} ${way} discover`);
   } finally {
     server.remove();
   }
-  console.log(`${name}: ${Object.keys(parts).length + 1} parts passed`);
+  console.log(`${name}: ${Object.keys(parts).length + 1} parts passed ${way}`);
 }
 
-await converse("@kurrent/kurrentdb-client", "KurrentDBClient", "kurrentdb");
-await converse("@eventstore/db-client", "EventStoreDBClient", "esdb");
+// One package after the other: both keep their messages in the same global place, and the second takes it over.
+for (const isTls of [false, true]) {
+  await converse("@kurrent/kurrentdb-client", "KurrentDBClient", "kurrentdb", isTls);
+}
+for (const isTls of [false, true]) {
+  await converse("@eventstore/db-client", "EventStoreDBClient", "esdb", isTls);
+}
 process.exit(0);
