@@ -12,6 +12,7 @@ use forebay_store::EventStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
 
 use crate::limits::AppendLimits;
 use crate::operations::OperationsApi;
@@ -40,6 +41,8 @@ pub struct Api {
     pub is_tls: bool,
     /// What one append may hold, as the store has it.
     pub limits: AppendLimits,
+    /// Cancelled when a client asks for the process to stop; whoever runs it decides.
+    pub stop_asked: CancellationToken,
     /// Ends subscriptions and makes the node not ready.
     pub stopping: CancellationToken,
 }
@@ -59,14 +62,15 @@ pub struct NodeFacts {
 pub fn router(api: Api) -> Router {
     let (is_local, is_tls) = (api.is_local, api.is_tls);
     let streams_api = StreamsApi::new(api.store.clone(), api.stopping.clone());
-    let grpc = grpc::routes(&api, streams_api.clone());
+    let instance = Uuid::new_v4();
+    let grpc = grpc::routes(&api, streams_api.clone(), instance);
     let streams = streams_router(streams_api);
     let connectors = mount(connectors::ROUTES, api.connectors.clone())
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
     let connectors =
         if is_local { connectors.layer(middleware::from_fn(origin::this_machine_only)) } else { connectors };
-    let operations = mount(operations::ROUTES, OperationsApi::new(api))
+    let operations = mount(operations::ROUTES, OperationsApi::new(api, instance))
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());
     let whole = streams.merge(connectors).merge(operations).merge(grpc);

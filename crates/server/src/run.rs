@@ -45,13 +45,14 @@ async fn serve(config: Config) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    let signal = loop {
+    let asked_by = loop {
         tokio::select! {
             signal = signals.next() => break signal,
+            () = server.stop_asked() => break "a client",
             () = reload.next() => server.reload_certificates().await,
         }
     };
-    tracing::info!(signal, "stopping; a second signal exits at once");
+    tracing::info!(asked_by, "stopping; a second signal exits at once");
     let impatient = tokio::spawn(signals.exit_at_next());
     server.shutdown().await;
     impatient.abort();

@@ -68,6 +68,7 @@ pub struct RunningServer {
     log: EmbeddedLog,
     connectors: Connectors,
     certificates: Option<Certificates>,
+    stop_asked: CancellationToken,
     stopping: CancellationToken,
     limit: Duration,
     serving: JoinHandle<()>,
@@ -87,6 +88,11 @@ impl RunningServer {
     /// All its connectors.
     pub fn connectors(&self) -> &Connectors {
         &self.connectors
+    }
+
+    /// Waits until a client asks for the process to stop, over the network. It goes on serving until it is shut down.
+    pub async fn stop_asked(&self) {
+        self.stop_asked.cancelled().await;
     }
 
     /// Reads the certificates again. Wrong ones are logged, and the last right ones stay in use.
@@ -136,7 +142,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         secret_key: identity::secret_key(&config.secret_key, &config.data)?,
     };
     let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
-    let stopping = CancellationToken::new();
+    let (stopping, stop_asked) = (CancellationToken::new(), CancellationToken::new());
     let node =
         NodeFacts { name: config.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), started: clock.now() };
     let api = Api {
@@ -147,6 +153,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         node,
         is_local: address.ip().is_loopback(),
         is_tls: certificates.is_some(),
+        stop_asked: stop_asked.clone(),
         limits: append_limits(&config),
         stopping: stopping.clone(),
     };
@@ -165,6 +172,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         log,
         connectors,
         certificates,
+        stop_asked,
         stopping,
         limit: config.shutdown_limit,
         serving: tokio::spawn(listener::serve(listener, serving)),

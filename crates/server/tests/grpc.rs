@@ -7,14 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_server::{Config, RunningServer, start};
+use forebay_wire::event_store::client::operations::operations_client::OperationsClient;
+use forebay_wire::event_store::client::operations::{SetNodePriorityReq, StartScavengeReq, StopScavengeReq};
 use forebay_wire::event_store::client::persistent_subscriptions::ListReq;
 use forebay_wire::event_store::client::persistent_subscriptions::persistent_subscriptions_client::PersistentSubscriptionsClient;
 use forebay_wire::event_store::client::server_features::server_features_client::ServerFeaturesClient;
 use forebay_wire::event_store::client::streams::batch_append_resp::Result as Outcome;
 use forebay_wire::event_store::client::streams::read_req::Options;
 use forebay_wire::event_store::client::streams::read_req::options::{
-    AllOptions, CountOption, FilterOption, StreamOption, StreamOptions, SubscriptionOptions, UuidOption, all_options,
-    stream_options,
+    AllOptions, ControlOption, CountOption, FilterOption, StreamOption, StreamOptions, SubscriptionOptions, UuidOption,
+    all_options, stream_options,
 };
 use forebay_wire::event_store::client::streams::read_resp::Content;
 use forebay_wire::event_store::client::streams::streams_client::StreamsClient;
@@ -215,6 +217,56 @@ async fn what_is_not_served_says_so_and_what_is_advertised_is_served() {
     assert!(features.event_store_server_version.split('.').all(|part| part.parse::<u32>().is_ok()));
     let methods: Vec<_> = features.methods.iter().map(|method| method.method_name.as_str()).collect();
     assert!(methods.contains(&"batchappend") && !methods.contains(&"create") && !methods.contains(&"appendsession"));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_obeyed_as_far_as_one_node_can() {
+    let data = tempfile::tempdir().unwrap();
+    let server = server(data.path()).await;
+    let mut operator = OperationsClient::new(channel(&server).await);
+    operator.merge_indexes(Empty {}).await.unwrap();
+    operator.resign_node(Empty {}).await.unwrap();
+    operator.set_node_priority(SetNodePriorityReq { priority: 5 }).await.unwrap();
+    let status = operator.start_scavenge(StartScavengeReq { options: None }).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(status.message().contains("packs its blocks by itself"), "{}", status.message());
+    assert_eq!(operator.restart_persistent_subscriptions(Empty {}).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(operator.stop_scavenge(StopScavengeReq { options: None }).await.unwrap_err().code(), Code::NotFound);
+    let asked = futures_util::FutureExt::now_or_never(server.stop_asked());
+    assert!(asked.is_none(), "nobody has asked yet");
+    operator.shutdown(Empty {}).await.unwrap();
+    tokio::time::timeout(LIMIT, server.stop_asked()).await.expect("whoever runs the server is told");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_before_the_first_visible_event_is_told_where_the_stream_begins() {
+    let data = tempfile::tempdir().unwrap();
+    let server = server(data.path()).await;
+    let mut client = StreamsClient::new(channel(&server).await);
+    append(&mut client, "cut", 50).await;
+    let kept = r#"{"$maxCount":2}"#;
+    client.append(stream::iter([append_options("$$cut"), append_event(kept.into())])).await.unwrap();
+    for (compatibility, count, expected) in [
+        (1, 100, vec!["first 48", "48", "49", "last 49"]),
+        (1, 1, vec!["first 48", "48", "last 49"]),
+        (0, 100, vec!["48", "49"]),
+    ] {
+        let control_option = Some(ControlOption { compatibility });
+        let options = Options { control_option, ..options(of_stream("cut"), CountOption::Count(count)) };
+        let mut answers = client.read(reading(options)).await.unwrap().into_inner();
+        let mut told = Vec::new();
+        while let Some(answer) = answers.message().await.unwrap() {
+            told.push(match answer.content.unwrap() {
+                Content::FirstStreamPosition(revision) => format!("first {revision}"),
+                Content::LastStreamPosition(revision) => format!("last {revision}"),
+                Content::Event(event) => event.event.unwrap().stream_revision.to_string(),
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(told, expected, "compatibility {compatibility}, {count} events");
+    }
     server.shutdown().await;
 }
 

@@ -3,8 +3,8 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header;
 use http::uri::Scheme;
+use http::{HeaderMap, Uri, header};
 
 use crate::request::header_text;
 
@@ -21,15 +21,21 @@ pub(crate) struct Dialled {
     pub(crate) port: u16,
 }
 
+impl Dialled {
+    /// The address that a request names.
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let unnamed = if is_tls { TLS_PORT_UNNAMED } else { PORT_UNNAMED };
+        match uri.authority() {
+            Some(authority) => parse(authority.as_str(), unnamed),
+            None => parse(header_text(headers, header::HOST), unnamed),
+        }
+    }
+}
+
 /// Lays the address next to the request for the service to find.
 pub(super) async fn tell_dialled(mut request: Request, next: Next) -> Response {
-    let is_tls = request.uri().scheme() == Some(&Scheme::HTTPS);
-    let unnamed = if is_tls { TLS_PORT_UNNAMED } else { PORT_UNNAMED };
-    let dialled = match request.uri().authority() {
-        Some(authority) => parse(authority.as_str(), unnamed),
-        None => parse(header_text(request.headers(), header::HOST), unnamed),
-    };
-    if let Some(dialled) = dialled {
+    if let Some(dialled) = Dialled::of(request.uri(), request.headers()) {
         request.extensions_mut().insert(dialled);
     }
     next.run(request).await

@@ -3,7 +3,7 @@
 use axum::routing::get;
 
 use super::node::OperationsApi;
-use super::{health, metrics, node};
+use super::{gossip, health, metrics, node};
 use crate::routes::{Parameter, Route, RouteDoc, Verb};
 
 const JSON: &str = "application/json";
@@ -27,6 +27,12 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
     Route {
         doc: doc("/ping", "Answers that there is somebody").answers(&[(200, JSON, "Object", "There is.")]),
         handler: || get(node::ping),
+    },
+    Route {
+        doc: doc("/gossip", "Tells who the members of the cluster are")
+            .notes("There is one: this node, at the address that the request names.")
+            .answers(&[(200, JSON, "Object", "The members."), (400, JSON, "Status", "The request names no host.")]),
+        handler: || get(gossip::members),
     },
     Route {
         doc: doc("/stats", "Tells a few numbers of the node").answers(&[(200, JSON, "Object", "The numbers.")]),

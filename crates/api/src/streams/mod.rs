@@ -8,6 +8,8 @@ mod append_plain;
 mod event_json;
 mod read_plain;
 mod subscribe;
+mod links;
+mod long_poll;
 mod feed;
 mod feed_all;
 mod entry;

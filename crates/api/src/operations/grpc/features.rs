@@ -20,6 +20,9 @@ const METHODS: &[(&str, &str, &[&str])] = &[
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.operations.operations", "mergeindexes", &[]),
     ("event_store.client.operations.operations", "stopscavenge", &[]),
+    ("event_store.client.operations.operations", "shutdown", &[]),
+    ("event_store.client.operations.operations", "resignnode", &[]),
+    ("event_store.client.operations.operations", "setnodepriority", &[]),
     ("event_store.client.monitoring.monitoring", "stats", &[]),
 ];
 

@@ -11,7 +11,6 @@ mod remove;
 mod request;
 mod filter;
 mod recorded;
-mod links;
 mod read;
 mod subscribe;
 
