@@ -409,7 +409,8 @@ async fn a_long_poll_is_answered_with_the_news() {
         assert_eq!(answer(read).await.1["entries"][0]["title"], title);
     }
     let wait = [("kurrent-longpoll", "60")];
-    let (read, ()) = tokio::join!(fixture.send("GET", "/streams/s/2/forward/5", &wait, ""), fixture.append_some("s", 2));
+    let (read, ()) =
+        tokio::join!(fixture.send("GET", "/streams/s/2/forward/5", &wait, ""), fixture.append_some("s", 2));
     assert!(!answer(read).await.1["entries"].as_array().unwrap().is_empty());
     let old = fixture.send("GET", "/streams/s", &waiting("\"x\"", "60"), "").await;
     assert_eq!(old.status(), 200, "an old tag is news enough");
