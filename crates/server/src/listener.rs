@@ -136,26 +136,77 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// One place alone: who holds it without saying what it speaks loses it.
+    /// A server with one place alone: who holds it too long loses it.
+    struct OnePlace {
+        address: std::net::SocketAddr,
+        stop: CancellationToken,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    impl OnePlace {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+            let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+            let limit = Duration::from_secs(1);
+            let serving = Serving { router, connections_max: 1, certificates: None, stop: stop.clone(), limit };
+            Self { address, stop, serving: tokio::spawn(serve(listener, serving)) }
+        }
+
+        async fn serves_the_next(self) {
+            let mut next = TcpStream::connect(self.address).await.unwrap();
+            next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            next.read_to_end(&mut answer).await.unwrap();
+            assert!(String::from_utf8_lossy(&answer).ends_with("here"));
+            self.stop.cancel();
+            self.serving.await.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_partial_preface_does_not_hold_a_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
-        let limit = Duration::from_secs(1);
-        let serving = Serving { router, connections_max: 1, certificates: None, stop: stop.clone(), limit };
-        let serving = tokio::spawn(serve(listener, serving));
-        let mut slow = TcpStream::connect(address).await.unwrap();
+        let server = OnePlace::start().await;
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
         slow.write_all(b"PRI * HTTP/2").await.unwrap();
-        let mut answer = Vec::new();
         // The server ends the connection: in order, or with a reset for what it has not read.
-        drop(slow.read_to_end(&mut answer).await);
-        let mut next = TcpStream::connect(address).await.unwrap();
-        next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        next.read_to_end(&mut answer).await.unwrap();
-        assert!(String::from_utf8_lossy(&answer).ends_with("here"));
-        stop.cancel();
-        serving.await.unwrap();
+        drop(slow.read_to_end(&mut Vec::new()).await);
+        server.serves_the_next().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_byte_by_byte_does_not_hold_a_place() {
+        let endless_head = b"GET / HTTP/1.1\r\nHost: x\r\nA: ".iter().chain(std::iter::repeat(&b'a'));
+        let slow_preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().chain(std::iter::repeat(&0));
+        let drips: [Box<dyn Iterator<Item = &u8>>; 2] = [Box::new(endless_head), Box::new(slow_preface)];
+        for drip in drips {
+            let server = OnePlace::start().await;
+            let mut slow = TcpStream::connect(server.address).await.unwrap();
+            let started = tokio::time::Instant::now();
+            for byte in drip {
+                if slow.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            assert!(started.elapsed() < 2 * HEAD_TIMEOUT, "it took {:?}", started.elapsed());
+            server.serves_the_next().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_does_not_hold_a_place_for_ever() {
+        let server = OnePlace::start().await;
+        let mut idle = TcpStream::connect(server.address).await.unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let started = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        drop(idle.read_to_end(&mut answer).await);
+        assert!(answer.starts_with(b"HTTP/1.1 200") && started.elapsed() < 2 * HEAD_TIMEOUT);
+        // A client of HTTP/2 that does not answer pings is gone, too.
+        let mut silent = TcpStream::connect(server.address).await.unwrap();
+        silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        drop(silent.read_to_end(&mut answer).await);
+        server.serves_the_next().await;
     }
 }
