@@ -4,6 +4,8 @@ mod routes;
 mod dialled;
 mod call;
 mod not_served;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub(crate) use call::{deadline, within};
 pub(crate) use dialled::Dialled;

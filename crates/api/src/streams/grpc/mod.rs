@@ -13,5 +13,7 @@ mod filter;
 mod recorded;
 mod read;
 mod subscribe;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub(crate) use service::StreamsService;
