@@ -3,4 +3,4 @@
 pub use crate::connectors::doors::settings_body;
 pub use crate::grpc::doors::{call_limit, dialled};
 pub use crate::streams::doors::{append_array, append_plain};
-pub use crate::streams::grpc_doors::grpc_call;
+pub use crate::streams::grpc::doors::grpc_call;

@@ -17,11 +17,9 @@ mod remove;
 mod metadata;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
-mod grpc;
+pub(crate) mod grpc;
 
 pub(crate) use grpc::StreamsService;
-#[cfg(feature = "testing")]
-pub(crate) use grpc::doors as grpc_doors;
 pub(crate) use routes::ROUTES;
 pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};
 
