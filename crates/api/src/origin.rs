@@ -1,12 +1,12 @@
-//! Owns what pages of other sites may do: read and write streams as the protocol has it, but not manage connectors.
+//! Owns where a request comes from: what pages of other sites may do, and the address as the caller has it.
 
 use std::net::IpAddr;
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::uri::Authority;
-use http::{HeaderName, Method, header};
+use http::uri::{Authority, Scheme};
+use http::{HeaderName, Method, Uri, header};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::request::header_text;
@@ -85,6 +85,20 @@ fn is_this_machine(host: &str) -> bool {
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.ends_with(".localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// Completes the address of requests that HTTP/1.1 leaves without a scheme, so that links in answers lead back here.
+pub(crate) async fn over_tls(mut request: Request, next: Next) -> Response {
+    if request.uri().authority().is_none()
+        && let Ok(authority) = header_text(request.headers(), header::HOST).parse::<Authority>()
+    {
+        let mut parts = request.uri().clone().into_parts();
+        (parts.scheme, parts.authority) = (Some(Scheme::HTTPS), Some(authority));
+        if let Ok(whole) = Uri::from_parts(parts) {
+            *request.uri_mut() = whole;
+        }
+    }
+    next.run(request).await
 }
 
 fn host(request: &Request) -> &str {

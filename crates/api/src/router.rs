@@ -13,6 +13,7 @@ use forebay_store::EventStore;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
 
 use crate::limits::AppendLimits;
 use crate::operations::OperationsApi;
@@ -39,8 +40,12 @@ pub struct Api {
     pub node: NodeFacts,
     /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
     pub is_local: bool,
+    /// Whether requests come over TLS.
+    pub is_tls: bool,
     /// What one append may hold, as the store has it.
     pub limits: AppendLimits,
+    /// Cancelled when a client asks for the process to stop; whoever runs it decides.
+    pub stop_asked: CancellationToken,
     /// Ends subscriptions and makes the node not ready.
     pub stopping: CancellationToken,
 }
@@ -58,10 +63,11 @@ pub struct NodeFacts {
 
 /// Builds the router of the whole API.
 pub fn router(api: Api) -> Router {
-    let is_local = api.is_local;
+    let (is_local, is_tls) = (api.is_local, api.is_tls);
     let access = api.access.clone();
     let streams_api = StreamsApi::new(access.clone(), api.stopping.clone());
-    let grpc = grpc::routes(&api, streams_api.clone());
+    let instance = Uuid::new_v4();
+    let grpc = grpc::routes(&api, streams_api.clone(), instance);
     let streams = streams_router(streams_api);
     let connectors = mount(connectors::ROUTES, api.connectors.clone(), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
@@ -72,10 +78,11 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(middleware::from_fn(origin::same_site_only));
     let users = if is_local { users.layer(middleware::from_fn(origin::this_machine_only)) } else { users };
-    let operations = mount(operations::ROUTES, OperationsApi::new(api), &access)
+    let operations = mount(operations::ROUTES, OperationsApi::new(api, instance), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());
-    guarded(streams.merge(connectors).merge(users).merge(operations).merge(grpc), access)
+    let whole = streams.merge(connectors).merge(users).merge(operations).merge(grpc);
+    guarded(if is_tls { whole.layer(middleware::from_fn(origin::over_tls)) } else { whole }, access)
 }
 
 /// The routes of streams alone.

@@ -1,4 +1,4 @@
-//! The `forebay` binary: `serve` and `log` go to the server, everything else to the operator's commands.
+//! The `forebay` binary: `serve`, `log` and `certificates` go to the server, everything else to the operator's commands.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use forebay_cli::{LocalServer, Starting, Surroundings};
-use forebay_server::{Config, LogArgs, ServeOptions};
+use forebay_server::{CertificatesArgs, Config, LogArgs, ServeOptions};
 
 /// Connectors next to an event store: in order, at least once, nothing lost
 #[derive(Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Serve(ServeOptions),
     /// Checks a data directory that no server has open
     Log(LogArgs),
+    /// Makes certificates to try TLS with
+    Certificates(CertificatesArgs),
     #[command(flatten)]
     Operator(forebay_cli::Command),
 }
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     match Forebay::parse().command {
         Command::Serve(options) => forebay_server::run(&options),
         Command::Log(args) => forebay_server::run_offline(&args),
+        Command::Certificates(args) => forebay_server::run_certificates(&args),
         Command::Operator(command) => {
             let surroundings = Surroundings { whole: Forebay::command(), start_server: Box::new(start) };
             forebay_cli::run(command, surroundings)

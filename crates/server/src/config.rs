@@ -59,6 +59,8 @@ pub struct Config {
     pub append_size_max: usize,
     /// The key that secrets in settings are sealed with.
     pub secret_key: SecretKey,
+    /// The certificates to serve with; clear text without.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Config {
@@ -82,6 +84,7 @@ impl Default for Config {
             connectors_max: CONNECTORS_DEFAULT,
             append_size_max: APPEND_SIZE_DEFAULT,
             secret_key: SecretKey::InDataDirectory,
+            tls: None,
         }
     }
 }
@@ -95,6 +98,17 @@ pub enum FirstPassword {
     File(PathBuf),
     /// Given as it is.
     Given(Password),
+}
+
+/// Where the certificates lie that the server is known by, in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and after it those that sign it.
+    pub certificate: PathBuf,
+    /// Its private key, without a password.
+    pub key: PathBuf,
+    /// Those who sign clients' certificates: a client may then show one, and one that it shows must be signed so.
+    pub ca: Option<PathBuf>,
 }
 
 /// How logs are written.

@@ -7,7 +7,7 @@ use forebay_access::Password;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, WrongKey};
+use crate::config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, TlsFiles, WrongKey};
 use crate::options::ServeOptions;
 use crate::posture::{self, Exposed};
 
@@ -118,6 +118,21 @@ const KEYS: &[Key] = &[
         expected: "a file that holds 64 hex digits",
         set: |c, g| put(&mut c.secret_key, g.filled().map(|path| SecretKey::File(PathBuf::from(path)))),
     },
+    Key {
+        name: "tls.certificate",
+        expected: "a PEM file with the server's certificate",
+        set: |c, g| put(&mut tls(c).certificate, g.filled().map(PathBuf::from)),
+    },
+    Key {
+        name: "tls.key",
+        expected: "a PEM file with the private key of the server's certificate",
+        set: |c, g| put(&mut tls(c).key, g.filled().map(PathBuf::from)),
+    },
+    Key {
+        name: "tls.ca",
+        expected: "a PEM file with the certificates of those who sign clients'",
+        set: |c, g| put(&mut tls(c).ca, g.filled().map(|path| Some(PathBuf::from(path)))),
+    },
 ];
 
 /// A value as a layer gives it.
@@ -218,7 +233,9 @@ impl Layers {
     fn flags(&mut self, options: &ServeOptions) {
         let texts = [
             ("listen", "--listen", options.listen.clone()),
-            ("data", "--data", options.data.as_ref().map(|path| path.display().to_string())),
+            ("data", "--data", shown(options.data.as_ref())),
+            ("tls.certificate", "--tls-certificate", shown(options.tls_certificate.as_ref())),
+            ("tls.key", "--tls-key", shown(options.tls_key.as_ref())),
             ("log.format", "--log-format", options.log_format.clone()),
             ("log.level", "--log-level", options.log_level.clone()),
             ("auth", "--auth", options.auth.clone()),
@@ -260,6 +277,15 @@ impl Layers {
     }
 
     fn finish(mut self) -> Result<Config, ConfigErrors> {
+        if let Some(TlsFiles { certificate, key, .. }) = self.config.tls.clone() {
+            for (name, path) in [("tls.certificate", certificate), ("tls.key", key)] {
+                let is_told = self.wrong.iter().any(|wrong| wrong.key == name);
+                if path.as_os_str().is_empty() && !is_told {
+                    let expected = "tls.certificate and tls.key, both PEM files".to_owned();
+                    self.refuse(name, "is missing".to_owned(), "checked", expected);
+                }
+            }
+        }
         if self.wrong.is_empty()
             && let Err(exposed) = posture::asks(&self.config)
         {
@@ -273,6 +299,14 @@ impl Layers {
 fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
     *place = value?;
     Some(())
+}
+
+fn shown(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
+
+fn tls(config: &mut Config) -> &mut TlsFiles {
+    config.tls.get_or_insert_default()
 }
 
 fn variable(key: &str) -> String {
@@ -397,6 +431,17 @@ mod tests {
         let options = ServeOptions { insecure: true, ..ServeOptions::default() };
         assert!(load_from("listen = \"0.0.0.0:2113\"", &[], options).is_ok());
         assert!(load_from("listen = \"[::1]:2113\"", &[], ServeOptions::default()).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let error = load_from("[tls]\ncertificate = \"c.pem\"", &[], ServeOptions::default()).unwrap_err();
+        assert!(error.contains("tls.key is missing (checked): expected tls.certificate and tls.key"), "{error}");
+        let error = load_from("[tls]\nca = \"ca.pem\"\nkey = \"\"", &[], ServeOptions::default()).unwrap_err();
+        assert!(error.contains("tls.certificate is missing") && error.matches("tls.key ").count() == 1, "{error}");
+        let environment = [("FOREBAY_TLS_CERTIFICATE", "c.pem"), ("FOREBAY_TLS_KEY", "k.pem")];
+        let files = load_from("", &environment, ServeOptions::default()).unwrap().tls.unwrap();
+        assert_eq!(files, TlsFiles { certificate: "c.pem".into(), key: "k.pem".into(), ca: None });
     }
 
     #[test]

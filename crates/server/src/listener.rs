@@ -6,12 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::Certificates;
+use crate::greeting::{Greeted, greet};
 use crate::opening::Opening;
 
 /// A connection says something within so long, and sends the head of each request within so long.
@@ -31,19 +34,39 @@ const HEAD_SIZE_MAX_H2: u32 = 64 << 10;
 /// How long to wait after the system could not take a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How connections are served.
+pub(crate) struct Serving {
+    /// What answers requests.
+    pub(crate) router: Router,
+    /// Open connections at the same time.
+    pub(crate) connections_max: usize,
+    /// What connections are greeted with; clear text without.
+    pub(crate) certificates: Option<Certificates>,
+    /// Ends it.
+    pub(crate) stop: CancellationToken,
+    /// Open requests get so long after that.
+    pub(crate) limit: Duration,
+}
+
+/// What every connection is served with.
+struct Desk {
+    builder: auto::Builder<TokioExecutor>,
+    serving: Serving,
+}
+
 /// Takes connections until told to stop, then lets open requests finish within the limit.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    connections_max: usize,
-    stop: CancellationToken,
-    limit: Duration,
-) {
-    let places = Arc::new(Semaphore::new(connections_max));
-    let builder = Arc::new(builder());
+pub(crate) async fn serve(listener: TcpListener, serving: Serving) {
+    let places = Arc::new(Semaphore::new(serving.connections_max));
+    let (stop, limit) = (serving.stop.clone(), serving.limit);
+    let desk = Arc::new(Desk { builder: builder(), serving });
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let Ok(place) = place else { break };
         let stream = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -59,16 +82,9 @@ pub(crate) async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let (builder, router, watcher, stop) = (builder.clone(), router.clone(), graceful.watcher(), stop.clone());
+        let (desk, watcher) = (Arc::clone(&desk), graceful.watcher());
         tokio::spawn(async move {
-            if says_something(&stream, &stop).await {
-                let service = TowerToHyperService::new(router);
-                let connection =
-                    builder.serve_connection(TokioIo::new(Opening::new(stream, HEAD_TIMEOUT)), service).into_owned();
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(%error, "a connection ended with an error");
-                }
-            }
+            desk.take(stream, watcher).await;
             drop(place);
         });
     }
@@ -78,12 +94,24 @@ pub(crate) async fn serve(
     }
 }
 
-/// Waits for the first byte: choosing between the two protocols would wait for it without a limit.
-async fn says_something(stream: &TcpStream, stop: &CancellationToken) -> bool {
-    let mut first = [0];
-    tokio::select! {
-        () = stop.cancelled() => false,
-        peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+impl Desk {
+    /// Serves one connection from its first byte to its end.
+    async fn take(&self, stream: TcpStream, watcher: Watcher) {
+        let Serving { certificates, stop, .. } = &self.serving;
+        match greet(stream, certificates.as_ref(), (HEAD_TIMEOUT, stop)).await {
+            Some(Greeted::Clear(stream)) => self.answer(stream, watcher).await,
+            Some(Greeted::Secure(stream)) => self.answer(*stream, watcher).await,
+            None => {}
+        }
+    }
+
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, watcher: Watcher) {
+        let service = TowerToHyperService::new(self.serving.router.clone());
+        let stream = TokioIo::new(Opening::new(stream, HEAD_TIMEOUT));
+        let connection = self.builder.serve_connection(stream, service);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(%error, "a connection ended with an error");
+        }
     }
 }
 
@@ -108,24 +136,77 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// One place alone: who holds it without saying what it speaks loses it.
+    /// A server with one place alone: who holds it too long loses it.
+    struct OnePlace {
+        address: std::net::SocketAddr,
+        stop: CancellationToken,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    impl OnePlace {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+            let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+            let limit = Duration::from_secs(1);
+            let serving = Serving { router, connections_max: 1, certificates: None, stop: stop.clone(), limit };
+            Self { address, stop, serving: tokio::spawn(serve(listener, serving)) }
+        }
+
+        async fn serves_the_next(self) {
+            let mut next = TcpStream::connect(self.address).await.unwrap();
+            next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            next.read_to_end(&mut answer).await.unwrap();
+            assert!(String::from_utf8_lossy(&answer).ends_with("here"));
+            self.stop.cancel();
+            self.serving.await.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_partial_preface_does_not_hold_a_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
-        let serving = tokio::spawn(serve(listener, router, 1, stop.clone(), Duration::from_secs(1)));
-        let mut slow = TcpStream::connect(address).await.unwrap();
+        let server = OnePlace::start().await;
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
         slow.write_all(b"PRI * HTTP/2").await.unwrap();
-        let mut answer = Vec::new();
         // The server ends the connection: in order, or with a reset for what it has not read.
-        drop(slow.read_to_end(&mut answer).await);
-        let mut next = TcpStream::connect(address).await.unwrap();
-        next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        next.read_to_end(&mut answer).await.unwrap();
-        assert!(String::from_utf8_lossy(&answer).ends_with("here"));
-        stop.cancel();
-        serving.await.unwrap();
+        drop(slow.read_to_end(&mut Vec::new()).await);
+        server.serves_the_next().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_byte_by_byte_does_not_hold_a_place() {
+        let endless_head = b"GET / HTTP/1.1\r\nHost: x\r\nA: ".iter().chain(std::iter::repeat(&b'a'));
+        let slow_preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().chain(std::iter::repeat(&0));
+        let drips: [Box<dyn Iterator<Item = &u8>>; 2] = [Box::new(endless_head), Box::new(slow_preface)];
+        for drip in drips {
+            let server = OnePlace::start().await;
+            let mut slow = TcpStream::connect(server.address).await.unwrap();
+            let started = tokio::time::Instant::now();
+            for byte in drip {
+                if slow.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            assert!(started.elapsed() < 2 * HEAD_TIMEOUT, "it took {:?}", started.elapsed());
+            server.serves_the_next().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_does_not_hold_a_place_for_ever() {
+        let server = OnePlace::start().await;
+        let mut idle = TcpStream::connect(server.address).await.unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let started = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        drop(idle.read_to_end(&mut answer).await);
+        assert!(answer.starts_with(b"HTTP/1.1 200") && started.elapsed() < 2 * HEAD_TIMEOUT);
+        // A client of HTTP/2 that does not answer pings is gone, too.
+        let mut silent = TcpStream::connect(server.address).await.unwrap();
+        silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        drop(silent.read_to_end(&mut answer).await);
+        server.serves_the_next().await;
     }
 }

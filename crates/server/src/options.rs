@@ -32,6 +32,12 @@ pub struct ServeOptions {
     /// Whether callers are asked who they are: on or off [default: off in clear text on a loopback address, else on].
     #[arg(long, value_name = "ON|OFF")]
     pub auth: Option<String>,
+    /// PEM file with the server's certificate, and after it those that sign it; serves TLS instead of clear text.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key of the certificate, without a password.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Serves addresses that other machines can reach without TLS, and without asking who they are unless --auth is on.
     #[arg(long)]
     pub insecure: bool,

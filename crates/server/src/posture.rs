@@ -26,7 +26,7 @@ pub struct Exposed {
 /// Whether callers are asked who they are, or why nothing may be served so.
 pub(crate) fn asks(config: &Config) -> Result<bool, Exposed> {
     let Config { listen, insecure, auth, .. } = config;
-    let (is_local, has_tls) = (listen.ip().is_loopback(), has_tls(config));
+    let (is_local, has_tls) = (listen.ip().is_loopback(), config.tls.is_some());
     let exposed = |lack: &str| {
         let found = format!("is {listen}, which other machines can reach, {lack}");
         let expected = "a loopback address such as 127.0.0.1:2113, or --insecure to serve it all the same";
@@ -41,32 +41,37 @@ pub(crate) fn asks(config: &Config) -> Result<bool, Exposed> {
     }
 }
 
-/// Whether connections are greeted with a certificate.
-fn has_tls(_config: &Config) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsFiles;
 
     #[test]
     fn nothing_is_served_to_other_machines_unprotected_unless_the_operator_insists() {
-        for (listen, insecure, auth, expected) in [
-            ("127.0.0.1:2113", false, None, Some(false)),
-            ("127.0.0.1:2113", false, Some(true), Some(true)),
-            ("[::1]:2113", false, Some(false), Some(false)),
-            ("127.0.0.1:2113", true, None, Some(false)),
-            ("127.0.0.1:2113", true, Some(true), Some(true)),
-            ("0.0.0.0:2113", false, None, None),
-            ("0.0.0.0:2113", false, Some(true), None),
-            ("10.0.0.1:2113", false, Some(false), None),
-            ("0.0.0.0:2113", true, None, Some(false)),
-            ("[::]:2113", true, Some(true), Some(true)),
-            ("0.0.0.0:2113", true, Some(false), Some(false)),
+        for (listen, has_tls, insecure, auth, expected) in [
+            ("127.0.0.1:2113", false, false, None, Some(false)),
+            ("127.0.0.1:2113", false, false, Some(true), Some(true)),
+            ("[::1]:2113", false, false, Some(false), Some(false)),
+            ("127.0.0.1:2113", false, true, None, Some(false)),
+            ("127.0.0.1:2113", false, true, Some(true), Some(true)),
+            ("0.0.0.0:2113", false, false, None, None),
+            ("0.0.0.0:2113", false, false, Some(true), None),
+            ("10.0.0.1:2113", false, false, Some(false), None),
+            ("0.0.0.0:2113", false, true, None, Some(false)),
+            ("[::]:2113", false, true, Some(true), Some(true)),
+            ("0.0.0.0:2113", false, true, Some(false), Some(false)),
+            ("127.0.0.1:2113", true, false, None, Some(true)),
+            ("127.0.0.1:2113", true, true, None, Some(false)),
+            ("127.0.0.1:2113", true, false, Some(false), Some(false)),
+            ("0.0.0.0:2113", true, false, None, Some(true)),
+            ("0.0.0.0:2113", true, false, Some(true), Some(true)),
+            ("0.0.0.0:2113", true, false, Some(false), None),
+            ("0.0.0.0:2113", true, true, None, Some(false)),
+            ("0.0.0.0:2113", true, true, Some(false), Some(false)),
         ] {
-            let config = Config { listen: listen.parse().unwrap(), insecure, auth, ..Config::default() };
-            assert_eq!(asks(&config).ok(), expected, "{listen} {insecure} {auth:?}");
+            let tls = has_tls.then(TlsFiles::default);
+            let config = Config { listen: listen.parse().unwrap(), tls, insecure, auth, ..Config::default() };
+            assert_eq!(asks(&config).ok(), expected, "{listen} {has_tls} {insecure} {auth:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::layers::load;
 use crate::logging;
 use crate::options::ServeOptions;
-use crate::shutdown::StopSignals;
+use crate::shutdown::{ReloadSignal, StopSignals};
 use crate::wiring::{StartError, start};
 
 /// Failed: to start, or while running.
@@ -28,15 +28,16 @@ pub fn run(options: &ServeOptions) -> ExitCode {
     };
     match runtime.block_on(serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ StartError::Declared(_)) => fail(EXIT_CONFIG, &error.to_string()),
+        Err(error @ (StartError::Declared(_) | StartError::Certificates(_))) => fail(EXIT_CONFIG, &error.to_string()),
         Err(error) => fail(EXIT_FAILED, &error.to_string()),
     }
 }
 
 async fn serve(config: Config) -> Result<(), StartError> {
     let address = config.listen;
-    let mut signals =
-        StopSignals::listen().map_err(|error| StartError::Listen { address, reason: error.to_string() })?;
+    let unheard = |error: std::io::Error| StartError::Listen { address, reason: error.to_string() };
+    let mut signals = StopSignals::listen().map_err(unheard)?;
+    let mut reload = ReloadSignal::listen().map_err(unheard)?;
     let server = tokio::select! {
         started = start(config) => started?,
         signal = signals.next() => {
@@ -44,8 +45,14 @@ async fn serve(config: Config) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping; a second signal exits at once");
+    let asked_by = loop {
+        tokio::select! {
+            signal = signals.next() => break signal,
+            () = server.stop_asked() => break "a client",
+            () = reload.next() => server.reload_certificates().await,
+        }
+    };
+    tracing::info!(asked_by, "stopping; a second signal exits at once");
     let impatient = tokio::spawn(signals.exit_at_next());
     server.shutdown().await;
     impatient.abort();

@@ -1,4 +1,4 @@
-//! Owns signals: the first asks to stop, the second ends the process at once.
+//! Owns signals: the first asks to stop, the second ends the process at once; a third kind asks to read certificates anew.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,5 +30,25 @@ impl StopSignals {
         let signal = self.next().await;
         tracing::warn!(signal, "exiting at once");
         std::process::exit(EXIT_AT_ONCE);
+    }
+}
+
+/// The signal that asks to read certificates again (SIGHUP).
+pub(crate) struct ReloadSignal {
+    hang_up: Signal,
+}
+
+impl ReloadSignal {
+    /// Listens from now on: the process no longer ends by it.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { hang_up: signal(SignalKind::hangup())? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        // Without a reactor there are no more signals, and nothing to wait for.
+        if self.hang_up.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -16,11 +16,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::{CertificateError, Certificates};
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
 use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
-use crate::listener;
+use crate::listener::{self, Serving};
 use crate::posture::{self, Exposed};
 
 /// Open requests get so long after the connectors have stopped.
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The connectors cannot be brought back.
     #[error("the connectors cannot be read: {0}")]
     Connectors(#[from] forebay_runtime::management::OpenError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// A connector file was not applied.
     #[error("connector file {0}")]
     Declared(#[from] DeclaredError),
@@ -68,6 +72,8 @@ pub struct RunningServer {
     address: SocketAddr,
     log: EmbeddedLog,
     connectors: Connectors,
+    certificates: Option<Certificates>,
+    stop_asked: CancellationToken,
     stopping: CancellationToken,
     limit: Duration,
     serving: JoinHandle<()>,
@@ -87,6 +93,19 @@ impl RunningServer {
     /// All its connectors.
     pub fn connectors(&self) -> &Connectors {
         &self.connectors
+    }
+
+    /// Waits until a client asks for the process to stop, over the network. It goes on serving until it is shut down.
+    pub async fn stop_asked(&self) {
+        self.stop_asked.cancelled().await;
+    }
+
+    /// Reads the certificates again. Wrong ones are logged, and the last right ones stay in use.
+    pub async fn reload_certificates(&self) {
+        match &self.certificates {
+            Some(certificates) => certificates.reload().await,
+            None => tracing::info!("there are no certificates to read again: clear text is served"),
+        }
     }
 
     /// Stops in order: no new requests, connectors (the batch in hand, checkpoint, lease), open requests, the log.
@@ -110,6 +129,7 @@ impl RunningServer {
 pub async fn start(config: Config) -> Result<RunningServer, StartError> {
     let asks = posture::asks(&config)?;
     let declared = declared::read_all(&config.connectors)?;
+    let certificates = config.tls.as_ref().map(Certificates::load).transpose()?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -130,7 +150,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         secret_key: identity::secret_key(&config.secret_key, &config.data)?,
     };
     let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
-    let stopping = CancellationToken::new();
+    let (stopping, stop_asked) = (CancellationToken::new(), CancellationToken::new());
     let node =
         NodeFacts { name: config.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), started: clock.now() };
     let api = Api {
@@ -141,24 +161,37 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         clock,
         node,
         is_local: address.ip().is_loopback(),
+        is_tls: certificates.is_some(),
+        stop_asked: stop_asked.clone(),
         limits: append_limits(&config),
         stopping: stopping.clone(),
     };
-    let router = forebay_api::router(api);
-    let serving = listener::serve(listener, router, config.connections_max, stopping.clone(), REQUESTS_LIMIT);
+    let serving = Serving {
+        router: forebay_api::router(api),
+        connections_max: config.connections_max,
+        certificates: certificates.clone(),
+        stop: stopping.clone(),
+        limit: REQUESTS_LIMIT,
+    };
+    if let Some(certificates) = &certificates {
+        tokio::spawn(certificates.clone().watch(stopping.clone()));
+    }
     let server = RunningServer {
         address,
         log,
         connectors,
+        certificates,
+        stop_asked,
         stopping,
         limit: config.shutdown_limit,
-        serving: tokio::spawn(serving),
+        serving: tokio::spawn(listener::serve(listener, serving)),
     };
     if let Err(error) = declared::apply_all(&server.connectors, &declared).await {
         server.shutdown().await;
         return Err(error.into());
     }
-    tracing::info!(%address, data = %config.data.display(), node = config.node, asks_callers = asks, "serving");
+    let tls = server.certificates.is_some();
+    tracing::info!(%address, tls, data = %config.data.display(), node = config.node, asks_callers = asks, "serving");
     Ok(server)
 }
 

@@ -117,7 +117,8 @@ fn both_signals_stop_in_order() {
     for name in ["-TERM", "-INT"] {
         let mut child = spawn(data.path(), "127.0.0.1:0");
         let address = address(&mut child);
-        assert!(append(address));
+        signal(&child, "-HUP");
+        assert!(append(address), "SIGHUP asks for certificates to be read, and ends nothing");
         signal(&child, name);
         assert_eq!(exit(child).code(), Some(0), "{name}");
         assert!(TcpStream::connect(address).is_err(), "nobody listens any more");

@@ -152,7 +152,15 @@ async fn operation_is_told() {
     assert_eq!((&info["state"], &info["features"]["connectors"]), (&json!("leader"), &json!(true)));
     assert_eq!(get(&server, "/health").await.1["status"], "ok");
     assert_eq!(get(&server, "/ping").await.1["text"], "Ping request successfully handled");
-    assert_eq!(get(&server, "/stats").await.1["connectors"]["total"], 0);
+    let (_, stats) = get(&server, "/stats").await;
+    assert_eq!((&stats["connectors"]["total"], stats["proc"]["id"].is_u64()), (&json!(0), true), "{stats}");
+    let (_, gossip) = get(&server, "/gossip").await;
+    let member = &gossip["members"][0];
+    assert_eq!((&member["state"], &member["isAlive"]), (&json!("Leader"), &json!(true)), "{gossip}");
+    assert_eq!(
+        (&member["httpEndPointIp"], &gossip["serverPort"]),
+        (&json!("127.0.0.1"), &json!(server.address().port()))
+    );
     let (status, metrics) = get(&server, "/metrics").await;
     assert!(status == 200 && metrics.as_str().unwrap().ends_with("# EOF\n"));
     assert_eq!(get(&server, "/openapi.json").await.1["openapi"], "3.1.0");

@@ -1,12 +1,15 @@
 // Talks to a running forebay as an application does, with one of the two official Node clients.
 //
-// Usage: conversation.mjs PROGRAM PACKAGES, where PACKAGES is the folder with the installed clients. Prints one line for
-// each part that passed; any failure ends it with status 1.
+// Usage: conversation.mjs PROGRAM PACKAGES, where PACKAGES is the folder with the installed clients. Everything is said
+// twice: in clear text, where nobody is asked who they are, and over TLS to a server that asks. Prints one line for each
+// part that passed; any failure ends it with status 1.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { get as getClear } from "node:http";
+import { get as getSecure } from "node:https";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -17,6 +20,8 @@ const [program, packages] = process.argv.slice(2);
 const require = createRequire(join(resolve(packages), "none.js"));
 const APPEND_SIZE_MAX = 1 << 20;
 const START_LIMIT_MS = 60_000;
+// Of both first users, where they need one.
+const PASSWORD = "root-pw";
 
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -28,27 +33,54 @@ async function freePort() {
 }
 
 class Server {
-  static async start() {
+  static async start(isTls) {
     const server = new Server();
+    server.isTls = isTls;
     server.data = mkdtempSync(join(tmpdir(), "forebay-"));
+    server.certificates = join(server.data, "certificates");
+    if (isTls) execFileSync(program, ["certificates", "dev", "--out", server.certificates]);
     server.port = await freePort();
     await server.run();
     return server;
   }
 
+  uri(scheme, who = `admin:${PASSWORD}`) {
+    const ca = join(this.certificates, "ca.pem");
+    const tls = this.isTls ? `tls=true&tlsVerifyCert=true&tlsCAFile=${encodeURIComponent(ca)}` : "tls=false";
+    return `${scheme}://${who}@localhost:${this.port}?${tls}`;
+  }
+
+  /// Whether the port answers: it is bound before the log is open.
+  isLive() {
+    const ca = this.isTls ? readFileSync(join(this.certificates, "ca.pem")) : undefined;
+    const options = { host: "127.0.0.1", port: this.port, path: "/health/live", ca };
+    return new Promise((done) => {
+      const request = (this.isTls ? getSecure : getClear)(options, (answer) => {
+        answer.resume();
+        done(answer.statusCode === 204);
+      });
+      request.on("error", () => done(false));
+    });
+  }
+
   async run() {
-    const flags = ["serve", "--data", this.data, "--listen", `127.0.0.1:${this.port}`];
-    const env = { ...process.env, FOREBAY_LIMITS_APPEND_BYTES: String(APPEND_SIZE_MAX) };
+    const flags = ["serve", "--data", join(this.data, "log"), "--listen", `127.0.0.1:${this.port}`];
+    if (this.isTls) {
+      flags.push("--tls-certificate", join(this.certificates, "server.pem"));
+      flags.push("--tls-key", join(this.certificates, "server.key"));
+    }
+    const env = {
+      ...process.env,
+      FOREBAY_LIMITS_APPEND_BYTES: String(APPEND_SIZE_MAX),
+      FOREBAY_ADMIN_PASSWORD: PASSWORD,
+      FOREBAY_OPS_PASSWORD: PASSWORD,
+    };
     this.process = spawn(program, flags, { env, stdio: "ignore" });
     const until = Date.now() + START_LIMIT_MS;
     while (Date.now() < until) {
       assert.equal(this.process.exitCode, null, "the server ended");
-      try {
-        await fetch(`http://127.0.0.1:${this.port}/health/live`);
-        return;
-      } catch {
-        await new Promise((done) => setTimeout(done, 20));
-      }
+      if (await this.isLive()) return;
+      await new Promise((done) => setTimeout(done, 20));
     }
     assert.fail("the server did not start in time");
   }
@@ -245,6 +277,23 @@ const parts = {
     await assert.rejects(creating, /UNIMPLEMENTED: persistent subscriptions are not served/);
   },
 
+  /// Who may read a stream that is for administrators alone; in clear text nobody is asked, and everybody may.
+  async credentials({ client, kit, kind, scheme, server }) {
+    const stream = fresh("guarded");
+    await client.appendToStream(stream, kit.jsonEvent({ type: "Counted", data: {} }));
+    await client.setStreamMetadata(stream, { acl: { readRoles: ["$admins"] } });
+    assert.equal((await collect(client.readStream(stream))).length, 1);
+    for (const [who, expected] of [
+      [`ops:${PASSWORD}`, "access-denied"],
+      ["admin:wrong", "access-denied"],
+    ]) {
+      const other = kit[kind].connectionString(server.uri(scheme, who));
+      const read = collect(other.readStream(stream));
+      if (server.isTls) await assert.rejects(read, (error) => error.type === expected || assert.fail(String(error.type)));
+      else assert.equal((await read).length, 1);
+    }
+  },
+
   async restart({ client, kit, server }) {
     const stream = fresh("restarted");
     await client.appendToStream(stream, kit.jsonEvent({ type: "Counted", data: {} }));
@@ -263,27 +312,32 @@ const parts = {
   },
 };
 
-async function converse(name, kind, scheme) {
+async function converse(name, kind, scheme, isTls) {
   const kit = require(name);
-  const server = await Server.start();
+  const way = isTls ? "over TLS" : "in clear text";
+  const server = await Server.start(isTls);
   try {
-    const uri = `${scheme}://someone:ignored@localhost:${server.port}?tls=false`;
-    const client = kit[kind].connectionString(uri);
+    const client = kit[kind].connectionString(server.uri(scheme));
     // The newer package renamed the option of appends, but not that of deletes.
     const expecting = (state) => ({ streamState: state, expectedRevision: state });
     for (const [part, run] of Object.entries(parts)) {
-      await run({ client, kit, name, server, expecting });
-      console.log(`ok ${name} ${part}`);
+      await run({ client, kit, kind, scheme, name, server, expecting });
+      console.log(`ok ${name} ${way} ${part}`);
     }
-    const discovering = kit[kind].connectionString(`${scheme}+discover://localhost:${server.port}?tls=false`);
+    const discovering = kit[kind].connectionString(server.uri(`${scheme}+discover`));
     await collect(discovering.readAll({ maxCount: 1 }));
-    console.log(`ok ${name} discover`);
+    console.log(`ok ${name} ${way} discover`);
   } finally {
     server.remove();
   }
-  console.log(`${name}: ${Object.keys(parts).length + 1} parts passed`);
+  console.log(`${name}: ${Object.keys(parts).length + 1} parts passed ${way}`);
 }
 
-await converse("@kurrent/kurrentdb-client", "KurrentDBClient", "kurrentdb");
-await converse("@eventstore/db-client", "EventStoreDBClient", "esdb");
+// One package after the other: both keep their messages in the same global place, and the second takes it over.
+for (const isTls of [false, true]) {
+  await converse("@kurrent/kurrentdb-client", "KurrentDBClient", "kurrentdb", isTls);
+}
+for (const isTls of [false, true]) {
+  await converse("@eventstore/db-client", "EventStoreDBClient", "esdb", isTls);
+}
 process.exit(0);

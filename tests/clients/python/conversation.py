@@ -1,6 +1,7 @@
 """Talks to a running forebay as an application does, with one of the two official Python clients.
 
 Usage: conversation.py PROGRAM PACKAGE, where PACKAGE is kurrentdbclient or esdbclient.
+Everything is said twice: in clear text, where nobody is asked who they are, and over TLS to a server that asks.
 Prints one line for each part that passed; any failure ends it with a traceback and status 1.
 """
 
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -29,27 +31,52 @@ NewEvent, StreamState, Checkpoint, CaughtUp = (
 )
 APPEND_SIZE_MAX = 1 << 20
 START_LIMIT_SECONDS = 60
+# Of both first users, where they need one.
+PASSWORD = "root-pw"
 
 
 class Server:
-    """The real program, with an empty directory of its own."""
+    """The real program, with an empty directory of its own; over TLS with certificates of its own making."""
 
-    def __init__(self, data):
-        self.data = data
+    def __init__(self, folder, is_tls):
+        self.data = os.path.join(folder, "data")
+        self.certificates = os.path.join(folder, "certificates")
+        self.is_tls = is_tls
+        if is_tls:
+            command = [PROGRAM, "certificates", "dev", "--out", self.certificates]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.start()
 
+    @property
+    def ca(self):
+        return os.path.join(self.certificates, "ca.pem")
+
+    def uri(self, scheme, who=f"admin:{PASSWORD}"):
+        tls = f"tls=true&tlsVerifyCert=true&tlsCaFile={self.ca}" if self.is_tls else "tls=false"
+        return f"{scheme}://{who}@localhost:{self.port}?{tls}"
+
     def start(self):
         command = [PROGRAM, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
-        limits = {"FOREBAY_LIMITS_APPEND_BYTES": str(APPEND_SIZE_MAX)}
+        trust = None
+        if self.is_tls:
+            command += ["--tls-certificate", os.path.join(self.certificates, "server.pem")]
+            command += ["--tls-key", os.path.join(self.certificates, "server.key")]
+            trust = ssl.create_default_context(cafile=self.ca)
+        live = f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.port}/health/live"
+        limits = {
+            "FOREBAY_LIMITS_APPEND_BYTES": str(APPEND_SIZE_MAX),
+            "FOREBAY_ADMIN_PASSWORD": PASSWORD,
+            "FOREBAY_OPS_PASSWORD": PASSWORD,
+        }
         self.process = subprocess.Popen(command, env={**os.environ, **limits}, stderr=subprocess.DEVNULL)
         until = time.monotonic() + START_LIMIT_SECONDS
         while time.monotonic() < until:
             assert self.process.poll() is None, "the server ended"
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/live").close()
+                urllib.request.urlopen(live, context=trust).close()
                 return
             except OSError:
                 time.sleep(0.02)
@@ -283,6 +310,26 @@ def restart(client, server):
     client.append_to_stream(stream, current_version=1, events=events(1))
 
 
+def credentials(client, server):
+    """Who may read a stream that is for administrators alone; in clear text nobody is asked, and everybody may."""
+    stream = fresh("guarded")
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(1))
+    client.set_stream_metadata(stream, {"$acl": {"$r": "$admins"}})
+    scheme = {"kurrentdbclient": "kurrentdb", "esdbclient": "esdb"}[PACKAGE]
+    assert len(client.get_stream(stream)) == 1
+    for who, expected in [
+        (f"ops:{PASSWORD}", "AccessDenied"),
+        ("admin:wrong", "Unauthenticated"),
+    ]:
+        other = getattr(CLIENTS, CLIENT)(uri=server.uri(scheme, who))
+        if server.is_tls:
+            error = refused(Exception, lambda: other.get_stream(stream))
+            assert expected.lower() in (type(error).__name__ + str(error)).lower(), (type(error), error)
+        else:
+            assert len(other.get_stream(stream)) == 1
+        other.close()
+
+
 PARTS = [
     fresh_database,
     append_and_read,
@@ -295,26 +342,27 @@ PARTS = [
     subscriptions,
     checkpoints,
     operation,
+    credentials,
     flood,
     restart,
 ]
 
 
-def main():
-    with tempfile.TemporaryDirectory() as data:
-        server = Server(data)
+def converse(is_tls):
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(folder, is_tls)
         try:
             scheme = {"kurrentdbclient": "kurrentdb", "esdbclient": "esdb"}[PACKAGE]
-            uri = f"{scheme}://someone:ignored@localhost:{server.port}?tls=false"
-            client = getattr(CLIENTS, CLIENT)(uri=uri)
+            client = getattr(CLIENTS, CLIENT)(uri=server.uri(scheme))
             for part in PARTS:
                 part(client, server)
-                print(f"ok {PACKAGE} {part.__name__}", flush=True)
+                print(f"ok {PACKAGE} {'tls' if is_tls else 'clear text'} {part.__name__}", flush=True)
             client.close()
         finally:
             server.process.kill()
             server.process.wait()
-    print(f"{PACKAGE}: {len(PARTS)} parts passed")
+    print(f"{PACKAGE}: {len(PARTS)} parts passed {'over TLS' if is_tls else 'in clear text'}")
 
 
-main()
+for is_tls in [False, True]:
+    converse(is_tls)

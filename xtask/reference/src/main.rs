@@ -10,7 +10,7 @@ mod routes;
 use std::process::ExitCode;
 
 use clap::{Args, Command};
-use forebay_server::{LogArgs, ServeOptions};
+use forebay_server::{CertificatesArgs, LogArgs, ServeOptions};
 
 use page::Page;
 
@@ -41,10 +41,12 @@ fn pages() -> Vec<Page> {
     pages
 }
 
-/// The binary's command: the operator's commands, and the two that are the server's.
+/// The binary's command: the operator's commands, and those that are the server's.
 fn whole_command() -> clap::Command {
     let serve = ServeOptions::augment_args(Command::new("serve"));
     let log = LogArgs::augment_args(Command::new("log")).about("Checks a data directory that no server has open");
+    let certificates = CertificatesArgs::augment_args(Command::new("certificates"));
+    let certificates = certificates.about("Makes certificates to try TLS with");
     let serve = serve.about("Runs the server: an event store with connectors built in");
-    forebay_cli::command().subcommands([serve, log])
+    forebay_cli::command().subcommands([serve, log, certificates])
 }

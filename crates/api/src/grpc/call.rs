@@ -16,8 +16,12 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// When the call must be over; none when the caller set no time, or none that can be read.
 pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = parse(metadata.get(TIMEOUT_HEADER)?.to_str().ok()?)?;
-    Some(Instant::now() + timeout.min(TIMEOUT_MAX))
+    Some(Instant::now() + limit(metadata.get(TIMEOUT_HEADER)?.to_str().ok()?)?)
+}
+
+/// The time that the header's text gives.
+pub(super) fn limit(text: &str) -> Option<Duration> {
+    parse(text).map(|timeout| timeout.min(TIMEOUT_MAX))
 }
 
 fn parse(text: &str) -> Option<Duration> {

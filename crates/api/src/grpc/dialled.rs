@@ -3,12 +3,14 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header;
+use http::uri::Scheme;
+use http::{HeaderMap, Uri, header};
 
 use crate::request::header_text;
 
-/// The port of a clear-text address that names none.
+/// The ports of addresses that name none: in clear text, and with TLS.
 const PORT_UNNAMED: u16 = 80;
+const TLS_PORT_UNNAMED: u16 = 443;
 
 /// Host and port that a caller has dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +21,30 @@ pub(crate) struct Dialled {
     pub(crate) port: u16,
 }
 
+impl Dialled {
+    /// The address that a request names.
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let unnamed = if is_tls { TLS_PORT_UNNAMED } else { PORT_UNNAMED };
+        match uri.authority() {
+            Some(authority) => parse(authority.as_str(), unnamed),
+            None => parse(header_text(headers, header::HOST), unnamed),
+        }
+    }
+}
+
 /// Lays the address next to the request for the service to find.
 pub(super) async fn tell_dialled(mut request: Request, next: Next) -> Response {
-    let dialled = match request.uri().authority() {
-        Some(authority) => parse(authority.as_str()),
-        None => parse(header_text(request.headers(), header::HOST)),
-    };
-    if let Some(dialled) = dialled {
+    if let Some(dialled) = Dialled::of(request.uri(), request.headers()) {
         request.extensions_mut().insert(dialled);
     }
     next.run(request).await
 }
 
-fn parse(authority: &str) -> Option<Dialled> {
+fn parse(authority: &str, port_unnamed: u16) -> Option<Dialled> {
     let authority: http::uri::Authority = authority.parse().ok()?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some(Dialled { host, port: authority.port_u16().unwrap_or(PORT_UNNAMED) })
+    Some(Dialled { host, port: authority.port_u16().unwrap_or(port_unnamed) })
 }
 
 #[cfg(test)]
@@ -43,7 +53,7 @@ mod tests {
 
     #[test]
     fn host_and_port_are_told_apart() {
-        let told = |authority| parse(authority).map(|dialled| (dialled.host, dialled.port));
+        let told = |authority| parse(authority, PORT_UNNAMED).map(|dialled| (dialled.host, dialled.port));
         assert_eq!(told("localhost:2113"), Some(("localhost".to_owned(), 2113)));
         assert_eq!(told("[::1]:2113"), Some(("::1".to_owned(), 2113)));
         assert_eq!(told("node.test"), Some(("node.test".to_owned(), 80)));

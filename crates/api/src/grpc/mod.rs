@@ -5,6 +5,8 @@ mod dialled;
 mod call;
 mod not_served;
 mod rights;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub(crate) use call::{deadline, within};
 pub(crate) use dialled::Dialled;

@@ -10,6 +10,7 @@ use forebay_wire::event_store::client::server_features::server_features_server::
 use forebay_wire::event_store::client::streams::streams_server::StreamsServer;
 use forebay_wire::event_store::client::users::users_server::UsersServer;
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use super::dialled::tell_dialled;
 use super::not_served::explain;
@@ -26,15 +27,16 @@ const SMALL_MESSAGE_SIZE_MAX: usize = 64 << 10;
 /// What an answer with an event may hold beside what one may append, in bytes: a link next to what it points to.
 const ANSWERS_PER_APPEND: usize = 2;
 
-/// Routes of all services.
-pub(crate) fn routes(api: &Api, streams: StreamsApi) -> Router {
+/// Routes of all services of the node, which is this instance.
+pub(crate) fn routes(api: &Api, streams: StreamsApi, instance: Uuid) -> Router {
     let request_max = api.limits.message_size_max();
     let streams = StreamsServer::new(StreamsService::new(streams, api.clock.clone(), api.limits))
         .max_decoding_message_size(request_max)
         .max_encoding_message_size(request_max.saturating_mul(ANSWERS_PER_APPEND));
     let features = ServerFeaturesServer::new(FeaturesService).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
-    let gossip = GossipServer::new(GossipService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
-    let operations = OperationsServer::new(OperationsService).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let gossip = GossipServer::new(GossipService::new(api, instance)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
+    let operations =
+        OperationsServer::new(OperationsService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
     let monitoring =
         MonitoringServer::new(MonitoringService::new(api)).max_decoding_message_size(SMALL_MESSAGE_SIZE_MAX);
     let persistent = PersistentSubscriptionsServer::new(PersistentSubscriptionsService)

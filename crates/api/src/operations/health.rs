@@ -17,7 +17,7 @@ pub(super) async fn live(query: QueryPairs) -> Result<Response, Refusal> {
 
 /// Ready: the store answers and the server is not stopping.
 pub(super) async fn ready(
-    State(OperationsApi { api }): State<OperationsApi>,
+    State(OperationsApi { api, .. }): State<OperationsApi>,
     query: QueryPairs,
 ) -> Result<Response, Refusal> {
     if api.stopping.is_cancelled() {
@@ -28,7 +28,7 @@ pub(super) async fn ready(
 }
 
 /// The store and each connector. One that failed or stands still is told, but makes no node unhealthy.
-pub(super) async fn detail(State(OperationsApi { api }): State<OperationsApi>) -> Response {
+pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
     let head = api.store.head().await;
     let connectors = api.connectors.list(ListQuery::default()).await;
     let position = head.as_ref().ok().copied().flatten();

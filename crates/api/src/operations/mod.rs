@@ -1,7 +1,8 @@
-//! Operation over HTTP: facts about the node, health, numbers, metrics, the API's own document.
+//! Operation over HTTP: facts about the node, members, health, numbers, metrics, the API's own document.
 
 mod routes;
 mod node;
+mod gossip;
 mod health;
 mod metrics;
 mod grpc;

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use forebay_runtime::management::{ConnectorState, ListQuery};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::openapi;
 use crate::router::Api;
@@ -14,17 +15,19 @@ use crate::status::Refusal;
 #[derive(Clone)]
 pub(crate) struct OperationsApi {
     pub(super) api: Api,
+    /// Another one for each start of the process.
+    pub(super) instance: Uuid,
 }
 
 impl OperationsApi {
     /// Tells about this API's node.
-    pub(crate) fn new(api: Api) -> Self {
-        Self { api }
+    pub(crate) fn new(api: Api, instance: Uuid) -> Self {
+        Self { api, instance }
     }
 }
 
 /// Version, state and features.
-pub(super) async fn info(State(OperationsApi { api }): State<OperationsApi>) -> Response {
+pub(super) async fn info(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
     let authentication = if api.access.rules().asks { "basic" } else { "insecure" };
     Json(json!({
         "dbVersion": api.node.version,
@@ -44,15 +47,18 @@ pub(super) async fn ping() -> Response {
 }
 
 /// A few numbers.
-pub(super) async fn stats(State(OperationsApi { api }): State<OperationsApi>) -> Result<Response, Refusal> {
+pub(super) async fn stats(State(OperationsApi { api, .. }): State<OperationsApi>) -> Result<Response, Refusal> {
     let head = api.store.head().await?;
     let views = api.connectors.list(ListQuery::default()).await?;
+    let checksum = head.map_or(0, |head| head.commit());
     let count = |state| views.iter().filter(|view| view.state == state).count();
     Ok(Json(json!({
         "node": api.node.name,
         "version": api.node.version,
         "started": api.node.started.to_string(),
         "uptimeSeconds": api.clock.now().since(api.node.started).as_secs(),
+        "proc": { "id": std::process::id(), "startTime": api.node.started.to_string() },
+        "es": { "checksum": checksum, "checksumNonFlushed": checksum },
         "log": { "lastPosition": head.map(|position| position.to_string()) },
         "connectors": {
             "total": views.len(),

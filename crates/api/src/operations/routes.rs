@@ -4,7 +4,7 @@ use axum::routing::get;
 use forebay_access::Need;
 
 use super::node::OperationsApi;
-use super::{health, metrics, node};
+use super::{gossip, health, metrics, node};
 use crate::routes::{Parameter, Route, RouteDoc, Verb};
 
 const JSON: &str = "application/json";
@@ -33,6 +33,12 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
             "There is.",
         )]),
         handler: || get(node::ping),
+    },
+    Route {
+        doc: doc("/gossip", "Tells who the members of the cluster are")
+            .notes("There is one: this node, at the address that the request names.")
+            .answers(&[(200, JSON, "Object", "The members."), (400, JSON, "Status", "The request names no host.")]),
+        handler: || get(gossip::members),
     },
     Route {
         doc: doc("/stats", "Tells a few numbers of the node").needs(Need::SignedIn).answers(&[(

@@ -53,7 +53,8 @@ fn location(uri: &Uri, headers: &HeaderMap, stream: &str, revision: u64) -> Stri
 /// Scheme and host as the caller named them.
 pub(super) fn base(uri: &Uri, headers: &HeaderMap) -> String {
     let host = uri.authority().map_or_else(|| header_text(headers, header::HOST), |authority| authority.as_str());
-    if host.is_empty() { String::new() } else { format!("http://{host}") }
+    let scheme = uri.scheme_str().unwrap_or("http");
+    if host.is_empty() { String::new() } else { format!("{scheme}://{host}") }
 }
 
 /// A stream's name as one segment of a path.

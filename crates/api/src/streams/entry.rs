@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use super::append::escaped;
+use super::links::Shown;
 use crate::request::{QueryPairs, header_text};
 use crate::status::Refusal;
 
@@ -86,7 +87,8 @@ impl Media {
 }
 
 /// One event as an entry.
-pub(super) fn entry(event: &RecordedEvent, base: &str, embed: Embed) -> Value {
+pub(super) fn entry(shown: &Shown, base: &str, embed: Embed) -> Value {
+    let event = &shown.event;
     let uri = format!("{base}/streams/{}/{}", escaped(event.stream()), event.revision());
     let mut entry = json!({
         "title": format!("{}@{}", event.revision(), event.stream()),
@@ -99,9 +101,9 @@ pub(super) fn entry(event: &RecordedEvent, base: &str, embed: Embed) -> Value {
     let extra = match embed {
         Embed::None => json!({}),
         Embed::Content => json!({ "content": content(event) }),
-        Embed::Rich => facts(event),
+        Embed::Rich => facts(shown),
         Embed::Body => {
-            let mut facts = facts(event);
+            let mut facts = facts(shown);
             merge(&mut facts, body(event));
             facts
         }
@@ -120,12 +122,14 @@ fn content(event: &RecordedEvent) -> Value {
     })
 }
 
-fn facts(event: &RecordedEvent) -> Value {
+fn facts(shown: &Shown) -> Value {
+    let event = &shown.event;
+    let place = shown.link.as_ref().unwrap_or(event);
     json!({
         "eventId": event.id(), "eventType": event.event_type(), "eventNumber": event.revision().get(),
         "streamId": event.stream(), "isJson": event.content_type() == ContentType::Json,
         "isMetaData": event.event_type() == METADATA_TYPE, "isLinkMetaData": false,
-        "positionEventNumber": event.revision().get(), "positionStreamId": event.stream(),
+        "positionEventNumber": place.revision().get(), "positionStreamId": place.stream(),
     })
 }
 

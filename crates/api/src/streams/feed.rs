@@ -1,5 +1,7 @@
 //! Owns reading a stream as a JSON feed, and one event of it.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use forebay_event::{RecordedEvent, Revision};
 use forebay_store::{Direction, PageLimit, ReadStream, StreamPage, StreamPoint};
@@ -9,9 +11,11 @@ use serde_json::{Value, json};
 use super::append::{base, escaped};
 use super::entry::{AUTHOR, Embed, Media, entry};
 use super::feed_all;
+use super::links::Shown;
+use super::long_poll;
 use super::point::{ALL, stream_name};
 use super::state::CallersStreams;
-use crate::request::{QueryPairs, UrlPath, header_text};
+use crate::request::{QueryPairs, UrlPath, header_text, twin_flag, twin_header};
 use crate::status::{self, Refusal};
 
 /// A page of a feed holds so many entries unless asked otherwise.
@@ -28,6 +32,10 @@ pub(super) struct FeedRequest {
     pub(super) base: String,
     pub(super) media: Media,
     pub(super) embed: Embed,
+    /// Whether links are shown as what they point to.
+    follows_links: bool,
+    /// For how long the caller will wait for news.
+    pub(super) patience: Option<Duration>,
     if_none_match: String,
 }
 
@@ -38,20 +46,39 @@ impl FeedRequest {
             base: base(uri, headers),
             media: Media::choose(headers)?,
             embed: Embed::read(query, Embed::None)?,
+            follows_links: follows_links(headers)?,
+            patience: long_poll::patience(headers)?,
             if_none_match: header_text(headers, header::IF_NONE_MATCH).to_owned(),
         })
     }
 
     /// The tag of a page whose content is decided by one number.
     pub(super) fn tag(&self, version: &str) -> String {
-        format!("\"{version};{}{}\"", self.media as u8, self.embed as u8)
+        format!("\"{version};{}{}{}\"", self.media as u8, self.embed as u8, u8::from(self.follows_links))
+    }
+
+    /// Whether the caller has the page of this tag already.
+    pub(super) fn holds(&self, tag: &str) -> bool {
+        self.if_none_match.split(',').any(|held| held.trim() == tag)
+    }
+
+    /// The events as they are shown: links are followed unless the caller wants them as they are.
+    pub(super) async fn show(&self, api: &CallersStreams, events: &[RecordedEvent]) -> Result<Vec<Shown>, Refusal> {
+        let mut shown = Vec::with_capacity(events.len());
+        for event in events {
+            let event = event.clone();
+            shown.push(if self.follows_links { Shown::follow(&api.store, event).await? } else { Shown::plain(event) });
+        }
+        Ok(shown)
     }
 
     /// Answers a feed, or that the caller's copy is still right.
     pub(super) fn answer(&self, feed: &Value, tag: &str, past: bool) -> Response {
-        let held = self.if_none_match.split(',').any(|held| held.trim() == tag);
-        let mut response =
-            if held { status::not_modified() } else { status::bytes(self.media.content_type(), feed.to_string()) };
+        let mut response = if self.holds(tag) {
+            status::not_modified()
+        } else {
+            status::bytes(self.media.content_type(), feed.to_string())
+        };
         let mut set = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 response.headers_mut().insert(name, value);
@@ -129,11 +156,12 @@ pub(super) async fn event(
     let read = ReadStream { stream: stream_name(&name)?, direction, from, limit: PageLimit::events(1) };
     let page = api.store.read_stream(read).await?;
     let found = page.events.first().filter(|event| wanted.is_none_or(|wanted| event.revision() == wanted));
-    let event = found.ok_or_else(|| Refusal::not_found(format!("stream {name} has no event {number}")))?;
+    let event = found.ok_or_else(|| Refusal::not_found(format!("stream {name} has no event {number}")))?.clone();
+    let shown = if follows_links(&headers)? { Shown::follow(&api.store, event).await? } else { Shown::plain(event) };
     if media == Media::Json {
-        return Ok(status::bytes(event.content_type().media_type(), event.data()));
+        return Ok(status::bytes(shown.event.content_type().media_type(), shown.event.data()));
     }
-    Ok(status::bytes(media.content_type(), entry(event, &base(&uri, &headers), embed).to_string()))
+    Ok(status::bytes(media.content_type(), entry(&shown, &base(&uri, &headers), embed).to_string()))
 }
 
 async fn page(
@@ -143,21 +171,32 @@ async fn page(
     (from, direction, count): (StreamPoint, Direction, usize),
 ) -> Result<Response, Refusal> {
     let stream = stream_name(name)?;
-    let read = ReadStream { stream, direction, from, limit: PageLimit::events(count) };
-    let mut page = api.store.read_stream(read).await?;
-    if direction == Direction::Forward {
-        page.events.reverse();
-    }
     let asked = match from {
         StreamPoint::At(revision) => Some(revision),
         StreamPoint::Start | StreamPoint::End => None,
     };
+    let read = ReadStream { stream: stream.clone(), direction, from, limit: PageLimit::events(count) };
+    let mut page = api.store.read_stream(read.clone()).await?;
+    if let Some(patience) = request.patience {
+        let known = match asked {
+            None => request.holds(&request.tag(&page.last_revision.to_string())),
+            Some(_) => direction == Direction::Forward && page.events.is_empty(),
+        };
+        if known {
+            long_poll::for_stream(api, &stream, page.last_revision, patience).await?;
+            page = api.store.read_stream(read).await?;
+        }
+    }
+    if direction == Direction::Forward {
+        page.events.reverse();
+    }
     let at_head = page.events.first().is_none_or(|newest| newest.revision() >= page.last_revision);
     let past = asked.is_some() && page.events.len() == count;
     let version =
         asked.map_or_else(|| page.last_revision.to_string(), |asked| format!("{asked}-{}", page.last_revision));
     let tag = request.tag(&version);
-    let mut feed = feed(request, name, &page.events, &tag, at_head);
+    let shown = request.show(api, &page.events).await?;
+    let mut feed = feed(request, name, &shown, (&tag, at_head));
     let links = links(request, name, &page, (asked.unwrap_or(page.last_revision), count));
     if let Some(object) = feed.as_object_mut() {
         object.insert("links".to_owned(), links);
@@ -166,19 +205,13 @@ async fn page(
 }
 
 /// A feed without its links.
-pub(super) fn feed(
-    request: &FeedRequest,
-    name: &str,
-    newest_first: &[RecordedEvent],
-    tag: &str,
-    at_head: bool,
-) -> Value {
+pub(super) fn feed(request: &FeedRequest, name: &str, newest_first: &[Shown], (tag, at_head): (&str, bool)) -> Value {
     let uri = format!("{}/streams/{}", request.base, escaped(name));
-    let entries: Vec<_> = newest_first.iter().map(|event| entry(event, &request.base, request.embed)).collect();
+    let entries: Vec<_> = newest_first.iter().map(|shown| entry(shown, &request.base, request.embed)).collect();
     json!({
         "title": format!("Event stream '{name}'"),
         "id": uri,
-        "updated": newest_first.first().map(|event| event.created().to_string()),
+        "updated": newest_first.first().map(|shown| shown.event.created().to_string()),
         "streamId": name,
         "author": { "name": AUTHOR },
         "headOfStream": at_head,
@@ -204,6 +237,11 @@ fn links(request: &FeedRequest, name: &str, page: &StreamPage, (asked, count): (
     links.push(json!({ "uri": format!("{uri}/{newer}/forward/{count}"), "relation": "previous" }));
     links.push(json!({ "uri": format!("{uri}/metadata"), "relation": "metadata" }));
     Value::Array(links)
+}
+
+/// The header `ES-ResolveLinkTos`: links are followed unless it says false.
+fn follows_links(headers: &HeaderMap) -> Result<bool, Refusal> {
+    Ok(twin_header(headers, "resolvelinktos")?.is_none() || twin_flag(headers, "resolvelinktos")?)
 }
 
 fn revision(text: &str) -> Result<Revision, Refusal> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::append::escaped;
 use super::feed::{FeedRequest, feed};
+use super::long_poll;
 use super::point::{ALL, position_from_hex, position_hex};
 use super::state::CallersStreams;
 use crate::status::Refusal;
@@ -44,7 +45,18 @@ async fn page(
     count: usize,
 ) -> Result<Response, Refusal> {
     let read = ReadAll { direction, from, limit: PageLimit::events(count), filter: EventFilter::All };
-    let mut events = api.store.read_all(read).await?.events;
+    let mut events = api.store.read_all(read.clone()).await?.events;
+    if let Some(patience) = request.patience {
+        let newest = events.first().map(RecordedEvent::position);
+        let known = match from {
+            LogPoint::End => request.holds(&request.tag(&newest.map(position_hex).unwrap_or_default())),
+            LogPoint::Start | LogPoint::At(_) => direction == Direction::Forward && events.is_empty(),
+        };
+        if known {
+            long_poll::for_log(api, api.store.head().await?, patience).await?;
+            events = api.store.read_all(read).await?.events;
+        }
+    }
     if direction == Direction::Forward {
         events.reverse();
     }
@@ -53,7 +65,8 @@ async fn page(
     let at_head = newest.is_none_or(|newest| head.is_none_or(|head| newest >= head));
     let past = from != LogPoint::End && events.len() == count;
     let tag = request.tag(&newest.map(position_hex).unwrap_or_default());
-    let mut feed = feed(request, ALL, &events, &tag, at_head);
+    let shown = request.show(api, &events).await?;
+    let mut feed = feed(request, ALL, &shown, (&tag, at_head));
     if let Some(object) = feed.as_object_mut() {
         object.insert("links".to_owned(), links(request, &events, from, count));
     }

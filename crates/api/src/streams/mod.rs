@@ -8,6 +8,8 @@ mod append_plain;
 mod event_json;
 mod read_plain;
 mod subscribe;
+mod links;
+mod long_poll;
 mod feed;
 mod feed_all;
 mod entry;
@@ -15,7 +17,7 @@ mod remove;
 mod metadata;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
-mod grpc;
+pub(crate) mod grpc;
 
 pub(crate) use grpc::StreamsService;
 pub(crate) use routes::ROUTES;

@@ -17,6 +17,17 @@ const EXPECTED: Parameter = (
 );
 const EMBED: Parameter =
     ("embed", "string", "How much of each event is shown: none (default of feeds), content, rich or body.");
+const RESOLVE: Parameter = (
+    "ES-ResolveLinkTos",
+    "boolean",
+    "Whether links are shown as the events they point to; true unless said otherwise. Also as Kurrent-ResolveLinkTos.",
+);
+const LONG_POLL: Parameter = (
+    "ES-LongPoll",
+    "integer",
+    "Waits so many seconds, 60 at most, when there is nothing new: on the newest page with the tag of If-None-Match, and \
+     on an ascending page without events. Also as Kurrent-LongPoll.",
+);
 const FEED: Answer = (200, FEED_JSON, "Feed", "A page of the feed, newest entry first.");
 const UNCHANGED: Answer = (304, "", "", "The page has the tag given with If-None-Match.");
 const MISSING: Answer = (404, "application/json", "Status", "There is no such stream or event, or it was deleted.");
@@ -71,6 +82,7 @@ pub(crate) const ROUTES: &[Route<StreamsApi>] = &[
         doc: doc(Verb::Get, "/streams/{stream}", "Reads the newest page of a stream, or of $all, as a feed")
             .notes("The newest 20 events, newest first. Links lead to older (next) and newer (previous) pages.")
             .query(&[EMBED])
+            .headers(&[RESOLVE, LONG_POLL])
             .answers(&[FEED, UNCHANGED, MISSING, FORMS_WRONG, GONE, UNAVAILABLE]),
         handler: || get(feed::newest),
     },
@@ -159,6 +171,7 @@ pub(crate) const ROUTES: &[Route<StreamsApi>] = &[
         doc: doc(Verb::Get, "/streams/{stream}/{revision}", "Reads one event")
             .notes("As application/json its data alone, else its entry.")
             .query(&[EMBED])
+            .headers(&[RESOLVE])
             .answers(&[(200, FEED_JSON, "Entry", "The event."), MISSING, FORMS_WRONG, GONE, UNAVAILABLE]),
         handler: || get(feed::event),
     },
@@ -166,6 +179,7 @@ pub(crate) const ROUTES: &[Route<StreamsApi>] = &[
         doc: doc(Verb::Get, "/streams/{stream}/{revision}/backward/{count}", "Reads a page of a feed, descending")
             .notes("From a revision or `head`. Of $all: from before a position of 32 hex digits, or `head`.")
             .query(&[EMBED])
+            .headers(&[RESOLVE])
             .answers(&[FEED, UNCHANGED, MISSING, FORMS_WRONG, GONE, UNAVAILABLE]),
         handler: || get(feed::backward),
     },
@@ -173,6 +187,7 @@ pub(crate) const ROUTES: &[Route<StreamsApi>] = &[
         doc: doc(Verb::Get, "/streams/{stream}/{revision}/forward/{count}", "Reads a page of a feed, ascending")
             .notes("From a revision; of $all: from a position of 32 hex digits. Entries are listed newest first.")
             .query(&[EMBED])
+            .headers(&[RESOLVE, LONG_POLL])
             .answers(&[FEED, UNCHANGED, MISSING, FORMS_WRONG, GONE, UNAVAILABLE]),
         handler: || get(feed::forward),
     },

@@ -372,3 +372,65 @@ async fn a_panic_is_answered_without_detail() {
     assert_eq!((status, &body["code"]), (500, &json!(13)));
     assert!(!body.to_string().contains("secret"));
 }
+
+#[tokio::test]
+async fn links_are_followed_in_feeds_unless_the_caller_wants_them_as_they_are() {
+    let fixture = Fixture::new();
+    fixture.append_some("target", 2).await;
+    for (data, id) in [("1@target", 1), ("9@target", 2), ("0@nowhere", 3)] {
+        let id = uuid::Uuid::from_u128(id).to_string();
+        let media = "application/octet-stream";
+        let headers = [("content-type", media), ("es-eventtype", "$>"), ("es-eventid", &id)];
+        assert_eq!(fixture.send("POST", "/streams/links", &headers, data).await.status(), 201);
+    }
+    let (_, feed) = fixture.get("/streams/links?embed=body").await;
+    let of = |entry: usize| &feed["entries"][entry];
+    assert_eq!((&of(2)["title"], &of(2)["data"]), (&json!("1@target"), &json!("{\"n\":1}")));
+    assert_eq!((&of(2)["positionStreamId"], &of(2)["positionEventNumber"]), (&json!("links"), &json!(0)));
+    assert_eq!((&of(0)["title"], &of(1)["summary"]), (&json!("2@links"), &json!("$>")), "they lead nowhere");
+    let unresolved = [("es-resolvelinktos", "False")];
+    let (_, feed) = answer(fixture.send("GET", "/streams/links?embed=rich", &unresolved, "").await).await;
+    assert_eq!(feed["entries"][2]["streamId"], "links");
+    let json = [("accept", "application/json")];
+    let (_, event) = answer(fixture.send("GET", "/streams/links/0", &json, "").await).await;
+    assert_eq!(event, json!({ "n": 1 }));
+}
+
+/// The headers of a caller who has the newest page already, and will wait for news.
+fn waiting<'a>(tag: &'a str, seconds: &'a str) -> [(&'a str, &'a str); 2] {
+    [("if-none-match", tag), ("es-longpoll", seconds)]
+}
+
+#[tokio::test]
+async fn a_long_poll_is_answered_with_the_news() {
+    let fixture = Fixture::new();
+    fixture.append_some("s", 1).await;
+    for (uri, stream, title) in [("/streams/s", "s", "1@s"), ("/streams/$all", "other", "0@other")] {
+        let response = fixture.send("GET", uri, &[], "").await;
+        let tag = header_of(&response, "etag").to_owned();
+        let headers = waiting(&tag, "60");
+        let (read, ()) = tokio::join!(fixture.send("GET", uri, &headers, ""), fixture.append_some(stream, 1));
+        assert_eq!(answer(read).await.1["entries"][0]["title"], title);
+    }
+    let wait = [("kurrent-longpoll", "60")];
+    let (read, ()) =
+        tokio::join!(fixture.send("GET", "/streams/s/2/forward/5", &wait, ""), fixture.append_some("s", 2));
+    assert!(!answer(read).await.1["entries"].as_array().unwrap().is_empty());
+    let old = fixture.send("GET", "/streams/s", &waiting("\"x\"", "60"), "").await;
+    assert_eq!(old.status(), 200, "an old tag is news enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_does_not_wait_for_ever() {
+    let fixture = Fixture::new();
+    fixture.append_some("s", 1).await;
+    let response = fixture.send("GET", "/streams/s", &[], "").await;
+    let tag = header_of(&response, "etag").to_owned();
+    assert_eq!(fixture.send("GET", "/streams/s", &waiting(&tag, "5"), "").await.status(), 304, "nothing came");
+    let started = tokio::time::Instant::now();
+    let wait = [("kurrent-longpoll", "86400")];
+    let (status, page) = answer(fixture.send("GET", "/streams/s/1/forward/5", &wait, "").await).await;
+    assert_eq!((status, &page["entries"]), (200, &json!([])));
+    assert!(started.elapsed() <= std::time::Duration::from_secs(61), "patience has a bound");
+    assert_eq!(fixture.send("GET", "/streams/s", &waiting(&tag, "soon"), "").await.status(), 400);
+}

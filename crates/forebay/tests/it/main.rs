@@ -26,3 +26,4 @@ mod deliveries;
 mod commands;
 mod curl;
 mod access;
+mod tls;

@@ -424,7 +424,7 @@ impl LaneTask {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
             () = tokio::time::sleep(delay) => Ok(()),
-            Ok(()) = self.recoveries.changed() => Ok(()),
+            () = self.recoveries.changed() => Ok(()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Talks to a running forebay as an application does, with the official Rust client.
 //!
-//! Usage: forebay-clients-rust PROGRAM. Prints one line for each part that passed; any failure ends it with a panic.
+//! Usage: forebay-clients-rust PROGRAM. Everything is said in clear text and over TLS. Prints one line for each part that
+//! passed; any failure ends it with a panic.
 //! Or: forebay-clients-rust catch-up URI EVENTS. Measures how fast the client takes so many events.
 #![expect(clippy::print_stdout, reason = "a tool talks to the terminal it was started in")]
 
@@ -24,18 +25,22 @@ async fn main() -> kurrentdb::Result<()> {
 }
 
 async fn converse(program: &str) -> kurrentdb::Result<()> {
-    let server = Server::start(program);
-    for scheme in ["esdb", "kurrentdb+discover"] {
-        let settings = server.uri(scheme).parse().expect("it is a connection string");
-        let client = Client::new(settings).expect("the settings are valid");
-        parts::append_and_read(&client).await?;
-        parts::deletes(&client).await?;
-        parts::metadata(&client).await?;
-        parts::read_all(&client).await?;
-        parts::subscriptions(&client).await?;
-        parts::checkpoints(&client).await?;
-        parts::batches(&client).await?;
-        println!("ok kurrentdb {scheme}: 7 parts passed");
+    for is_tls in [false, true] {
+        let server = Server::start(program, is_tls);
+        for scheme in ["esdb", "kurrentdb+discover"] {
+            let settings = server.uri(scheme).parse().expect("it is a connection string");
+            let client = Client::new(settings).expect("the settings are valid");
+            parts::append_and_read(&client).await?;
+            parts::deletes(&client).await?;
+            parts::metadata(&client).await?;
+            parts::read_all(&client).await?;
+            parts::subscriptions(&client).await?;
+            parts::checkpoints(&client).await?;
+            parts::batches(&client).await?;
+            let way = if is_tls { "over TLS" } else { "in clear text" };
+            println!("ok kurrentdb {scheme}: 7 parts passed {way}");
+        }
+        credentials::converse(program, is_tls).await?;
     }
-    credentials::converse(&program).await
+    Ok(())
 }

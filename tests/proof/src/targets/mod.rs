@@ -8,8 +8,10 @@ mod expressions;
 mod bodies;
 mod stored;
 mod requests;
+mod calls;
 
 pub use bodies::{connector_file, http_append, http_append_plain};
+pub use calls::{call_headers, grpc_frames, grpc_messages};
 pub use configuration::{settings, settings_json};
 pub use expressions::{filters, jsonpath, script};
 pub use requests::{cloud_events, retry_after, signature, url_template};
@@ -19,7 +21,7 @@ pub use stored::{checkpoint, high_water, log_block, management_event};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub const ALL: [(&str, Target); 16] = [
+pub const ALL: [(&str, Target); 19] = [
     ("settings", settings),
     ("settings_json", settings_json),
     ("filters", filters),
@@ -36,4 +38,7 @@ pub const ALL: [(&str, Target); 16] = [
     ("cloud_events", cloud_events),
     ("signature", signature),
     ("retry_after", retry_after),
+    ("grpc_frames", grpc_frames),
+    ("grpc_messages", grpc_messages),
+    ("call_headers", call_headers),
 ];

@@ -19,16 +19,15 @@ use crate::status::grpc::invalid;
 /// Tells about this node.
 #[derive(Clone)]
 pub(crate) struct GossipService {
-    /// Another one for each start of the process.
     instance: Uuid,
     clock: Arc<dyn Clock>,
     stopping: CancellationToken,
 }
 
 impl GossipService {
-    /// Tells about this API's node.
-    pub(crate) fn new(api: &Api) -> Self {
-        Self { instance: Uuid::new_v4(), clock: api.clock.clone(), stopping: api.stopping.clone() }
+    /// Tells about this API's node, which is this instance.
+    pub(crate) fn new(api: &Api, instance: Uuid) -> Self {
+        Self { instance, clock: api.clock.clone(), stopping: api.stopping.clone() }
     }
 }
 

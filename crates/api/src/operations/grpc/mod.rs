@@ -2,12 +2,12 @@
 
 mod features;
 mod gossip;
-mod scavenge;
+mod operator;
 mod monitoring;
 mod persistent;
 
 pub(crate) use features::FeaturesService;
 pub(crate) use gossip::GossipService;
 pub(crate) use monitoring::MonitoringService;
+pub(crate) use operator::OperationsService;
 pub(crate) use persistent::PersistentSubscriptionsService;
-pub(crate) use scavenge::OperationsService;

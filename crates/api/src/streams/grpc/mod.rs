@@ -11,8 +11,9 @@ mod remove;
 mod request;
 mod filter;
 mod recorded;
-mod links;
 mod read;
 mod subscribe;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 
 pub(crate) use service::StreamsService;

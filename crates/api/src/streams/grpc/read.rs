@@ -8,12 +8,15 @@ use forebay_store::{Direction, EventFilter, LogPoint, PageLimit, ReadAll, ReadEr
 use forebay_wire::event_store::client::streams::ReadResp;
 use tonic::Status;
 
-use super::links;
 use super::names::IdForm;
 use super::recorded;
 use super::request::{ReadRequest, Target};
 use super::service::{CallBounds, HAND_OUT};
 use crate::status::grpc::{of_read, of_refused};
+use crate::streams::links;
+
+/// The first page of a read spans so many revisions, as clients of the protocol have it.
+const FIRST_PAGE_EVENTS: u64 = 32;
 
 /// Where the next page comes from.
 enum Source {
@@ -28,7 +31,9 @@ pub(super) struct Reader {
     direction: Direction,
     form: IdForm,
     resolve_links: bool,
-    /// The stream's last revision, for callers that want it told.
+    /// The first event's revision, when the page that was asked for lies before it; for callers that want it told.
+    first: Option<Revision>,
+    /// The stream's last revision, likewise.
     last: Option<Revision>,
     tells_last: bool,
     /// How many events are still wanted.
@@ -61,10 +66,15 @@ impl Reader {
             }
         };
         let events = Vec::new().into_iter();
-        let (last, left, ended) = (None, count, false);
-        let mut reader = Self { bounds, source, direction, form, resolve_links, last, tells_last, left, events, ended };
+        let (first, last, left, ended) = (None, None, count, false);
+        let asked = forward_from(&source, direction);
+        let mut reader =
+            Self { bounds, source, direction, form, resolve_links, first, last, tells_last, left, events, ended };
         match reader.turn().await {
-            Ok(()) => Ok(Begun::Events(Box::new(reader))),
+            Ok(()) => {
+                reader.first = asked.and_then(|asked| reader.behind_first_page(asked, count));
+                Ok(Begun::Events(Box::new(reader)))
+            }
             Err(Refused::Failed(ReadError::StreamNotFound { stream })) => Ok(Begun::NoStream(stream)),
             Err(refused) => Err(of_refused(refused, of_read)),
         }
@@ -75,6 +85,9 @@ impl Reader {
         loop {
             if self.ended {
                 return None;
+            }
+            if let Some(first) = self.first.take().filter(|_| self.tells_last) {
+                return Some((Ok(recorded::first_revision(first)), self));
             }
             if let Some(event) = self.take() {
                 let message = self.message(&event).await;
@@ -91,6 +104,12 @@ impl Reader {
                 return Some((Err(status), self));
             }
         }
+    }
+
+    /// The first event's revision, when it lies behind the page that was asked for.
+    fn behind_first_page(&self, asked: Revision, count: u64) -> Option<Revision> {
+        let first = self.events.as_slice().first()?.revision();
+        (first.get() >= asked.get().saturating_add(count.min(FIRST_PAGE_EVENTS))).then_some(first)
     }
 
     fn take(&mut self) -> Option<RecordedEvent> {
@@ -151,5 +170,14 @@ impl Reader {
         };
         self.events = events.into_iter();
         Ok(())
+    }
+}
+
+/// Where a forward read of a stream was to begin.
+fn forward_from(source: &Source, direction: Direction) -> Option<Revision> {
+    match (source, direction) {
+        (Source::Stream { from: Some(StreamPoint::Start), .. }, Direction::Forward) => Some(Revision::FIRST),
+        (Source::Stream { from: Some(StreamPoint::At(revision)), .. }, Direction::Forward) => Some(*revision),
+        _ => None,
     }
 }

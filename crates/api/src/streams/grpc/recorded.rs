@@ -55,6 +55,11 @@ pub(super) fn stream_not_found(stream: &str) -> ReadResp {
     answer(Content::StreamNotFound(StreamNotFound { stream_identifier: Some(identifier(stream)) }))
 }
 
+/// The revision of the first event, which lies behind what was asked for.
+pub(super) fn first_revision(revision: Revision) -> ReadResp {
+    answer(Content::FirstStreamPosition(revision.get()))
+}
+
 /// The last revision of the stream that was read.
 pub(super) fn last_revision(revision: Revision) -> ReadResp {
     answer(Content::LastStreamPosition(revision.get()))

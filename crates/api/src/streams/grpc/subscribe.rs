@@ -14,12 +14,12 @@ use forebay_wire::event_store::client::streams::ReadResp;
 use tonic::Status;
 
 use super::filter::FilterRequest;
-use super::links;
 use super::names::IdForm;
 use super::recorded;
 use super::request::{ReadRequest, Target};
 use super::service::{CallBounds, HAND_OUT};
 use crate::status::grpc::{of_read, of_refused, of_subscription};
+use crate::streams::links;
 
 /// What is followed.
 enum Followed {

@@ -8,13 +8,13 @@ use forebay_store::{Direction, PageLimit, ReadError, ReadStream, StreamPoint};
 const LINK_TYPE: &str = "$>";
 
 /// Whether an event is a link.
-pub(super) fn is_link(event: &RecordedEvent) -> bool {
+pub(crate) fn is_link(event: &RecordedEvent) -> bool {
     event.event_type() == LINK_TYPE
 }
 
-/// The event that a link points to; none when it is not there, is hidden, may not be read by the
-/// caller, or the link names none.
-pub(super) async fn target(store: &Guard, link: &RecordedEvent) -> Result<Option<RecordedEvent>, Refused<ReadError>> {
+/// The event that a link points to; none when it is not there, is hidden, may not be read by the caller, or the link
+/// names none.
+pub(crate) async fn target(store: &Guard, link: &RecordedEvent) -> Result<Option<RecordedEvent>, Refused<ReadError>> {
     let Some((stream, revision)) = parse(link.data_slice()) else { return Ok(None) };
     let limit = PageLimit::events(1);
     let read = ReadStream { stream, direction: Direction::Forward, from: StreamPoint::At(revision), limit };
@@ -23,6 +23,32 @@ pub(super) async fn target(store: &Guard, link: &RecordedEvent) -> Result<Option
         Err(Refused::Denied(_)) => Ok(None),
         Err(Refused::Failed(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. })) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// An event as a caller is shown it: with what it points to, when it is a link that is followed.
+pub(crate) struct Shown {
+    /// The event, or the one that the link points to.
+    pub(crate) event: RecordedEvent,
+    /// The link that led to it.
+    pub(crate) link: Option<RecordedEvent>,
+}
+
+impl Shown {
+    /// Follows a link; one that leads nowhere is shown itself.
+    pub(crate) async fn follow(store: &Guard, event: RecordedEvent) -> Result<Self, Refused<ReadError>> {
+        if !is_link(&event) {
+            return Ok(Self::plain(event));
+        }
+        Ok(match target(store, &event).await? {
+            Some(target) => Self { event: target, link: Some(event) },
+            None => Self::plain(event),
+        })
+    }
+
+    /// An event as it is.
+    pub(crate) fn plain(event: RecordedEvent) -> Self {
+        Self { event, link: None }
     }
 }
 

@@ -5,18 +5,29 @@ use forebay_wire::event_store::client::operations::operations_server::Operations
 use forebay_wire::event_store::client::operations::{
     ScavengeResp, SetNodePriorityReq, StartScavengeReq, StopScavengeReq,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::router::Api;
 use crate::status::grpc::{not_served, scavenge_not_found};
 
 /// Answers an operator.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OperationsService;
+#[derive(Clone, Debug)]
+pub(crate) struct OperationsService {
+    stop_asked: CancellationToken,
+}
+
+impl OperationsService {
+    /// Answers for this API's node.
+    pub(crate) fn new(api: &Api) -> Self {
+        Self { stop_asked: api.stop_asked.clone() }
+    }
+}
 
 #[tonic::async_trait]
 impl Operations for OperationsService {
     async fn start_scavenge(&self, _request: Request<StartScavengeReq>) -> Result<Response<ScavengeResp>, Status> {
-        Err(not_served("scavenging is not served: the log keeps every event"))
+        Err(not_served("scavenging is not served: the log keeps every event, and packs its blocks by itself"))
     }
 
     async fn stop_scavenge(&self, request: Request<StopScavengeReq>) -> Result<Response<ScavengeResp>, Status> {
@@ -25,7 +36,9 @@ impl Operations for OperationsService {
     }
 
     async fn shutdown(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
-        Err(not_served("stopping over the network is not served: send the process SIGTERM"))
+        tracing::info!("a client asks for the server to stop");
+        self.stop_asked.cancel();
+        Ok(Response::new(Empty {}))
     }
 
     /// The log merges its index by itself, so whoever asks finds it done.
@@ -33,12 +46,14 @@ impl Operations for OperationsService {
         Ok(Response::new(Empty {}))
     }
 
+    /// There is nobody to take over: the one node leads again at once.
     async fn resign_node(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
-        Err(not_served("resigning is not served: there is one node"))
+        Ok(Response::new(Empty {}))
     }
 
+    /// Among one node every priority is the highest.
     async fn set_node_priority(&self, _request: Request<SetNodePriorityReq>) -> Result<Response<Empty>, Status> {
-        Err(not_served("priorities are not served: there is one node"))
+        Ok(Response::new(Empty {}))
     }
 
     async fn restart_persistent_subscriptions(&self, _request: Request<Empty>) -> Result<Response<Empty>, Status> {
