@@ -24,11 +24,7 @@ const ARROWS: &[Arrow] = &[
     },
     Arrow { package: "forebay-wire", uses: &[], uses_in_tests: &[] },
     // Decisions are tested over a real log.
-    Arrow {
-        package: "forebay-access",
-        uses: &["forebay-event", "forebay-store"],
-        uses_in_tests: &["forebay-log"],
-    },
+    Arrow { package: "forebay-access", uses: &["forebay-event", "forebay-store"], uses_in_tests: &["forebay-log"] },
     Arrow {
         package: "forebay-remote",
         uses: &["forebay-event", "forebay-store", "forebay-wire"],
