@@ -87,7 +87,9 @@ fn install_python(folder: &Path, package: &str) -> Result<()> {
 
 fn run_python(program: &Path, folder: &Path, package: &str) -> Result<()> {
     let mut python = Command::new(folder.join("bin").join("python"));
-    workspace::run(python.arg(conversation("python/conversation.py")).arg(program).arg(package))
+    workspace::run(python.arg(conversation("python/conversation.py")).arg(program).arg(package))?;
+    let mut python = Command::new(folder.join("bin").join("python"));
+    workspace::run(python.arg(conversation("python/credentials.py")).arg(program).arg(package))
 }
 
 fn install_node(folder: &Path) -> Result<()> {
@@ -98,7 +100,9 @@ fn install_node(folder: &Path) -> Result<()> {
 
 fn run_node(program: &Path, folder: &Path) -> Result<()> {
     let mut node = Command::new("node");
-    workspace::run(node.arg(conversation("node/conversation.mjs")).arg(program).arg(folder.join("node_modules")))
+    workspace::run(node.arg(conversation("node/conversation.mjs")).arg(program).arg(folder.join("node_modules")))?;
+    let mut node = Command::new("node");
+    workspace::run(node.arg(conversation("node/credentials.mjs")).arg(program).arg(folder.join("node_modules")))
 }
 
 /// Downloads only; what is built is up to cargo each time.
