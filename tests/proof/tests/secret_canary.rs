@@ -136,6 +136,28 @@ async fn secrets_appear_nowhere() {
     check("the log", &String::from_utf8_lossy(&LOG.lock().unwrap()));
 }
 
+/// The preview's way to create takes a URI; one with a name and a password is refused and not told again.
+fn refused_uris(address: SocketAddr) -> usize {
+    let uris = [
+        "amqp://user:SECRET@127.0.0.1/",
+        "SECRET://user@127.0.0.1/",
+        "user:SECRET@127.0.0.1",
+        "console://user:SECRET@127.0.0.1",
+        "http://user:SECRET@127.0.0.1:1/",
+        "https://SECRET@127.0.0.1:1/x",
+        "http://user:SECRET@[::1/",
+    ];
+    for (number, uri) in uris.iter().enumerate() {
+        let body = json!({ "sink": uri.replace("SECRET", &secret(9000 + number)), "enable": true }).to_string();
+        let id = format!("uri-{number}");
+        let answer = ask(address, "POST", &format!("/connectors/{id}"), &body);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{uri}: {answer}");
+        check(&format!("the refusal of {uri}"), &answer);
+        check("the list of the preview", &ask(address, "GET", "/connectors/list", ""));
+    }
+    2 * uris.len()
+}
+
 fn walk(address: SocketAddr) -> usize {
     let events = json!({ "events": [{ "type": "T", "data": { "n": 1 } }] }).to_string();
     ask(address, "POST", "/streams/canary-1/events", &events);
@@ -160,6 +182,7 @@ fn walk(address: SocketAddr) -> usize {
             ids.push(id);
         }
     }
+    places += refused_uris(address);
     assert!(ids.len() >= 4, "too few connectors were taken");
     for id in &ids {
         let delivered = || ask(address, "GET", &format!("/connectors/{id}"), "");

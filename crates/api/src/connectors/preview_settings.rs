@@ -75,10 +75,14 @@ impl PreviewConnector {
                 settings.insert("instanceTypeName", "http-sink");
                 settings.insert("url", &self.sink.replace("{eventType}", "{event-type}"));
             }
-            Some((scheme, _)) if scheme == "console" => settings.insert("instanceTypeName", "console-sink"),
+            // What stands behind it means nothing, so whoever the URI names would only be shown to everybody.
+            Some((scheme, rest)) if scheme == "console" && !rest.contains('@') => {
+                settings.insert("instanceTypeName", "console-sink")
+            }
             _ => {
-                let expected = "expected console://, http://… or https://…";
-                return Err(Refusal::plain(format!("Invalid sink URI: {}: {expected}", self.sink)));
+                // Nothing of it is told again: it may hold a name and a password.
+                let expected = "expected console://, http://… or https://…, without user name and password";
+                return Err(Refusal::plain(format!("Invalid sink URI: {expected}")));
             }
         }
         if !self.filter.is_empty() {

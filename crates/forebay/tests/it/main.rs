@@ -19,6 +19,7 @@ mod quickstart;
 mod kill;
 mod blocked;
 mod sql_kills;
+mod stale_owner;
 mod shutdown;
 mod refusals;
 mod disk_full;

@@ -109,6 +109,12 @@ impl Server {
         status.unwrap_or_else(|_| panic!("it did not end within {limit:?}: {}", self.log_text())).unwrap()
     }
 
+    /// Sends a signal such as `-STOP` to the process.
+    pub(crate) async fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    }
+
     /// Runs an operator's command against this server.
     pub(crate) async fn command(&self, args: &[&str]) -> Output {
         let url = format!("http://{}", self.address);

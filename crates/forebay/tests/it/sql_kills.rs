@@ -22,27 +22,29 @@ const ACCOUNT: &str = "SELECT count(*) || ' ' || count(DISTINCT position) || ' '
     is_out FROM deliveries) AS r";
 
 /// Where rows go, and how they are counted there.
-enum Database {
+pub(crate) struct Database(Place);
+
+enum Place {
     Postgres(Box<postgres::Server>),
     Sqlite(std::path::PathBuf),
 }
 
 impl Database {
-    async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let server = postgres::Server::start().await?;
         let table = "CREATE TABLE deliveries (n bigserial, position bigint, stream text, revision bigint)";
         server.run(table).await;
-        Some(Self::Postgres(Box::new(server)))
+        Some(Self(Place::Postgres(Box::new(server))))
     }
 
-    fn sqlite(folder: &Path) -> Self {
+    pub(crate) fn sqlite(folder: &Path) -> Self {
         let path = folder.join("rows.db");
         let table = "CREATE TABLE deliveries (n INTEGER PRIMARY KEY, position integer, stream text, revision integer)";
         rusqlite::Connection::open(&path).unwrap().execute_batch(table).unwrap();
-        Self::Sqlite(path)
+        Self(Place::Sqlite(path))
     }
 
-    fn settings(&self) -> Value {
+    pub(crate) fn settings(&self) -> Value {
         let mut settings = json!({
             "mode": "statement", "createTable": "true",
             "statements:*": "INSERT INTO deliveries (position, stream, revision) VALUES (:position, :stream, :revision)",
@@ -52,22 +54,22 @@ impl Database {
             "subscription:filter:scope": "stream", "subscription:filter:filterType": "prefix",
             "subscription:filter:expression": "load-",
         });
-        let more = match self {
-            Self::Postgres(server) => server.settings(),
-            Self::Sqlite(path) => vec![("path".to_owned(), path.display().to_string())],
+        let more = match &self.0 {
+            Place::Postgres(server) => server.settings(),
+            Place::Sqlite(path) => vec![("path".to_owned(), path.display().to_string())],
         };
         more.into_iter().for_each(|(key, value)| settings[key] = value.into());
-        settings["instanceTypeName"] = match self {
-            Self::Postgres(_) => "postgres-sink".into(),
-            Self::Sqlite(_) => "sqlite-sink".into(),
+        settings["instanceTypeName"] = match &self.0 {
+            Place::Postgres(_) => "postgres-sink".into(),
+            Place::Sqlite(_) => "sqlite-sink".into(),
         };
         settings
     }
 
-    async fn text(&self, sql: &str) -> String {
-        match self {
-            Self::Postgres(server) => server.rows(sql).await.remove(0),
-            Self::Sqlite(path) => {
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        match &self.0 {
+            Place::Postgres(server) => server.rows(sql).await.remove(0),
+            Place::Sqlite(path) => {
                 let database = rusqlite::Connection::open(path).unwrap();
                 database.busy_timeout(ARRIVE_LIMIT).unwrap();
                 database.query_row(sql, [], |row| row.get(0)).unwrap()
@@ -75,7 +77,59 @@ impl Database {
         }
     }
 
-    async fn has(&self, rows: u64) {
+    /// Lets every row take its time, and a statement of a server wait for one second at most.
+    pub(crate) async fn be_slow(&self, settings: &mut Value) {
+        match &self.0 {
+            Place::Postgres(server) => {
+                settings["statementTimeoutMs"] = "1000".into();
+                let function = "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS \
+                     $$ BEGIN PERFORM pg_sleep(0.002); RETURN NULL; END $$; \
+                     CREATE TRIGGER linger AFTER INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION linger()";
+                server.run(function).await;
+            }
+            Place::Sqlite(path) => {
+                let trigger = "CREATE TRIGGER linger AFTER INSERT ON deliveries BEGIN \
+                     SELECT max(n) FROM (WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter \
+                     WHERE n < 20000) SELECT n FROM counter); END";
+                rusqlite::Connection::open(path).unwrap().execute_batch(trigger).unwrap();
+            }
+        }
+    }
+
+    /// Forgets all rows and who owned them.
+    pub(crate) async fn clear(&self) {
+        match &self.0 {
+            Place::Postgres(server) => server.run("TRUNCATE deliveries; DROP TABLE IF EXISTS forebay_positions").await,
+            Place::Sqlite(path) => {
+                let database = rusqlite::Connection::open(path).unwrap();
+                database.busy_timeout(ARRIVE_LIMIT).unwrap();
+                database.execute_batch("DELETE FROM deliveries; DROP TABLE IF EXISTS forebay_positions").unwrap();
+            }
+        }
+    }
+
+    /// Whether it ends a transaction whose owner says nothing any more.
+    pub(crate) fn ends_transactions(&self) -> bool {
+        matches!(self.0, Place::Postgres(_))
+    }
+
+    /// Whether a sink has a transaction open that has written something.
+    pub(crate) async fn has_open_transaction(&self) -> bool {
+        match &self.0 {
+            Place::Postgres(server) => {
+                let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name LIKE 'forebay/%' \
+                     AND xact_start IS NOT NULL";
+                server.rows(sql).await != ["0"]
+            }
+            Place::Sqlite(path) => {
+                let database = rusqlite::Connection::open(path).unwrap();
+                database.busy_timeout(Duration::ZERO).unwrap();
+                database.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+            }
+        }
+    }
+
+    pub(crate) async fn has(&self, rows: u64) {
         eventually(&format!("{rows} rows are there"), ARRIVE_LIMIT, || async {
             let count: u64 = self.text("SELECT CAST(count(*) AS text) FROM deliveries").await.parse().unwrap();
             count >= rows

@@ -179,6 +179,7 @@ impl Sink for ScriptedSink {
         for (index, record) in batch.records().iter().enumerate() {
             let answer = (self.script.behaviour.lock())(record, batch.attempt());
             if let Answer::TakeAfter(delay) = answer {
+                // tidy: sleep allowed: a target that takes its time is what is tried, in paused time.
                 tokio::time::sleep(delay).await;
             }
             match answer {
