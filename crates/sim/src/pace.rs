@@ -90,7 +90,7 @@ impl Pace {
         let repeats: Vec<u64> = repeats.copied().collect();
         meter.repeated.extend(repeats);
         let repeated = meter.repeated.len() as u64;
-        let repeats_max = threshold + in_flight_max;
+        let repeats_max = threshold + 2 * in_flight_max;
         self.repeats_most = self.repeats_most.max(repeated);
         if repeats_are_bound && repeated > repeats_max && !meter.is_told {
             meter.is_told = true;
