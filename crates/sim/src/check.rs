@@ -283,7 +283,8 @@ impl Checker {
         self.in_order(position, &place, "parked");
         let follows = self.parks.iter().any(|park| park.key == place.key && park.position < position);
         // A restart may set aside once more what had got through before the first of its key was parked.
-        let is_repeat = self.applied.contains(&position) && self.parks.iter().any(|park| park.key == place.key);
+        let was_settled = self.applied.contains(&position) || self.left_out.contains(&position);
+        let is_repeat = was_settled && self.parks.iter().any(|park| park.key == place.key);
         if !follows && !is_repeat && !self.terms.gives_up && !self.is_to_be(position, Action::Park) {
             self.violate(format!(
                 "policy: the record at {position} is parked, as the first of its key, and need not be"

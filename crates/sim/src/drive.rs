@@ -124,6 +124,8 @@ async fn live_through(world: &Arc<World>) -> Result<(), String> {
 
 /// Closes all nodes; each must come to its end, unless its life was over already.
 async fn close(world: &Arc<World>, doors: &[Open]) -> Result<(), String> {
+    // Nobody is to take over any more.
+    world.nodes.iter().for_each(|node| node.open(false));
     for (node, door) in world.nodes.iter().zip(doors) {
         let (life, connectors) = (node.life(), door.lock().clone());
         let Some(connectors) = connectors else { continue };

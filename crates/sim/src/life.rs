@@ -71,11 +71,8 @@ pub(crate) async fn live(world: Arc<World>, node: Arc<Node>, open_now: Open) {
                 tokio::time::sleep(chance.millis(500, 20_000)).await;
                 let connectors = open_now.lock().clone();
                 if let Some(connectors) = connectors.filter(|_| world.is_hostile()) {
-                    let is_able = node.is_cut_until().is_none();
+                    world.history.add(Fact::Closing { life });
                     node.open(false);
-                    if is_able {
-                        world.history.add(Fact::Closing { life });
-                    }
                     connectors.shutdown().await;
                     return;
                 }

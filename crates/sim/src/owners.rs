@@ -99,7 +99,11 @@ impl Owners {
                 None
             }
             Fact::Closing { life } => {
-                if self.lease.as_ref().is_some_and(|lease| lease.holder == life.node && !lease.is_released) {
+                let able_since = self.able.get(&life.node).copied();
+                let holds = |lease: &Lease| {
+                    lease.holder == life.node && !lease.is_released && able_since.is_some_and(|at| at <= lease.since_ms)
+                };
+                if self.lease.as_ref().is_some_and(holds) {
                     self.closing.insert(life.node);
                 }
                 None

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Fact, Run};
 
-/// A checkpoint may lag behind by so many times what can be in flight, beyond its threshold: what is settled while it is
-/// on its way, and what is settled while the one before it is.
-const LAG_IN_FLIGHTS: u64 = 4;
+/// What is confirmed in so many milliseconds before an owner's end may be missing in its last checkpoint, beyond what was
+/// not due yet: the gap between two checkpoints, and the time that writing one takes.
+const WRITING_MS: u64 = 500;
 
 /// The bounds that a run is held to.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,10 @@ pub(crate) struct Bounds {
 pub(crate) struct Pace {
     bounds: Bounds,
     runs: BTreeMap<Run, Meter>,
-    /// Records that a sink has confirmed, in any run.
-    confirmed: BTreeSet<u64>,
+    /// Records that a sink has confirmed, in any run, and when it did first.
+    confirmed: BTreeMap<u64, u64>,
+    /// When the last was confirmed.
+    confirmed_ms: u64,
     repeats_most: u64,
 }
 
@@ -43,12 +45,14 @@ struct Meter {
     at_ms: u64,
     confirmed: BTreeSet<u64>,
     repeated: BTreeSet<u64>,
+    /// What was confirmed before it, early enough to be in a checkpoint.
+    early_until_ms: u64,
     is_told: bool,
 }
 
 impl Pace {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, runs: BTreeMap::new(), confirmed: BTreeSet::new(), repeats_most: 0 }
+        Self { bounds, runs: BTreeMap::new(), confirmed: BTreeMap::new(), confirmed_ms: 0, repeats_most: 0 }
     }
 
     /// The most that a run repeated of what was confirmed before it.
@@ -61,7 +65,10 @@ impl Pace {
         match fact {
             Fact::Offered { run, positions, .. } => self.offered(at_ms, *run, positions),
             Fact::Marked { run, positions } => {
-                self.confirmed.extend(positions);
+                for position in positions {
+                    self.confirmed.entry(*position).or_insert(at_ms);
+                }
+                self.confirmed_ms = at_ms;
                 self.runs.entry(*run).or_default().confirmed.extend(positions);
                 None
             }
@@ -71,16 +78,24 @@ impl Pace {
 
     fn offered(&mut self, at_ms: u64, run: Run, positions: &[u64]) -> Option<String> {
         let Bounds { rate, threshold, in_flight_max, repeats_are_bound } = self.bounds;
-        let meter = self.runs.entry(run).or_insert_with(|| Meter { left_milli: i64::MAX, at_ms, ..Meter::default() });
-        let before = positions.iter().filter(|at| self.confirmed.contains(at) && !meter.confirmed.contains(at));
-        meter.repeated.extend(before);
+        let early_until_ms = self.confirmed_ms.saturating_sub(WRITING_MS);
+        let meter = self.runs.entry(run).or_insert_with(|| Meter {
+            left_milli: i64::MAX,
+            at_ms,
+            early_until_ms,
+            ..Meter::default()
+        });
+        let is_early = |at: &u64| self.confirmed.get(at).is_some_and(|since| *since <= meter.early_until_ms);
+        let repeats = positions.iter().filter(|at| is_early(at) && !meter.confirmed.contains(at));
+        let repeats: Vec<u64> = repeats.copied().collect();
+        meter.repeated.extend(repeats);
         let repeated = meter.repeated.len() as u64;
-        let repeats_max = threshold + LAG_IN_FLIGHTS * in_flight_max;
+        let repeats_max = threshold + 2 * in_flight_max;
         self.repeats_most = self.repeats_most.max(repeated);
         if repeats_are_bound && repeated > repeats_max && !meter.is_told {
             meter.is_told = true;
             return Some(format!(
-                "bound: {run:?} repeats {repeated} records that were confirmed before it, of {repeats_max} at most"
+                "bound: {run:?} repeats {repeated} records that were confirmed long before it, of {repeats_max} at most"
             ));
         }
         let (per_second, burst_ms) = rate?;

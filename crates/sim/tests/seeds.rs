@@ -41,7 +41,13 @@ fn five_hundred_seeds_keep_every_promise() {
     assert!(sum(|outcome| outcome.counts.crashes) > 200);
     assert!(sum(|outcome| outcome.counts.repeats) > 1_000);
     assert!(sum(|outcome| outcome.counts.parked) > 500);
-    assert!(sum(|outcome| outcome.counts.refused) > 0);
+    assert!(sum(|outcome| outcome.counts.left_out) > 50);
+    assert!(sum(|outcome| outcome.counts.refused) > 20);
+    assert!(sum(|outcome| outcome.counts.take_overs) > 200);
+    assert!(outcomes.iter().any(|outcome| outcome.counts.take_over_permille_max > 1_000));
+    // Every history of a lease and of a checkpoint was found linearizable, or its seed had failed.
+    assert!(sum(|outcome| outcome.counts.lease_operations) > 20_000);
+    assert!(sum(|outcome| outcome.counts.checkpoint_operations) > 5_000);
 }
 
 #[test]

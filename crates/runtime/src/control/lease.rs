@@ -16,6 +16,7 @@ use forebay_connector::Epoch;
 use forebay_event::{ProposedEvent, Revision, StreamName};
 use forebay_store::{AppendError, AppendRequest, Direction, PageLimit, ReadError, ReadStream, StreamPoint};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -28,6 +29,9 @@ use crate::management::{event_id, still_at};
 pub(crate) const LEASE_TYPE: &str = "$conn-ctrl-lease";
 /// How long taking a lease may last before it is reported.
 pub(crate) const ACQUISITION_LIMIT: Duration = Duration::from_secs(60);
+/// How often another node's lease is looked at in its duration, and the part of its own that a look may take: two
+/// durations are enough for a take-over that way.
+const LOOKS_PER_LEASE: u32 = 4;
 /// The longest pause between two looks at somebody else's lease.
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The shortest pause between two attempts of any kind.
@@ -68,7 +72,7 @@ impl Watch {
     pub(crate) fn pause(&self, own: Duration) -> Duration {
         let watched = self.0.as_ref().and_then(|(standing, _)| standing.lease.as_ref());
         let duration = watched.map(|lease| lease.duration).filter(|duration| !duration.is_zero()).unwrap_or(own);
-        (duration / 4).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
+        (duration / LOOKS_PER_LEASE).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
     }
 }
 
@@ -95,6 +99,9 @@ pub(crate) enum TakeError {
     /// Somebody else has it.
     #[error("node {holder} holds the lease on the connector")]
     Held { holder: String },
+    /// The store did not answer in time.
+    #[error("the store did not answer within {limit_ms} ms")]
+    NoAnswer { limit_ms: u128 },
     /// The store could not be asked.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -118,9 +125,13 @@ pub(crate) async fn take(
     let began = node.clock.monotonic();
     let stream = node.lease_stream(connector_id);
     loop {
-        let failure = match try_take(node, connector_id, &stream, watch).await {
-            Ok(held) => return Ok(keep(node, connector_id, held, lost)),
-            Err(failure) => failure,
+        let attempt_limit = node.config.lease / LOOKS_PER_LEASE;
+        let failure = match timeout(attempt_limit, try_take(node, connector_id, &stream, watch)).await {
+            Ok(Ok(held)) => return Ok(keep(node, connector_id, held, lost)),
+            Ok(Err(failure)) => failure,
+            // A call that hangs must not outlast the partition that it hangs in. If it took the lease all the same, the
+            // next look finds it, and takes it again.
+            Err(_) => TakeError::NoAnswer { limit_ms: attempt_limit.as_millis() },
         };
         if node.clock.monotonic().saturating_sub(began) >= limit {
             return Err(failure);
@@ -231,7 +242,7 @@ impl Keeper {
             }
             let lease = (Some(self.written.revision), self.written.epoch, duration);
             let renewed = append(&self.node, &self.connector_id, &self.stream, lease);
-            match tokio::time::timeout(left, renewed).await {
+            match timeout(left, renewed).await {
                 Ok(Ok(written)) => {
                     self.written = written;
                     return true;
@@ -255,7 +266,7 @@ impl Keeper {
     /// An append whose answer was lost moved the stream on: the lease there is still this one.
     async fn overtaken_by_itself(&mut self) -> bool {
         let limit = self.left_until(self.node.config.lease * 4 / 5);
-        let Ok(Ok(standing)) = tokio::time::timeout(limit, read_standing(&self.node, &self.stream)).await else {
+        let Ok(Ok(standing)) = timeout(limit, read_standing(&self.node, &self.stream)).await else {
             return false;
         };
         let mine = self.node.config.node.to_string();
@@ -272,7 +283,7 @@ impl Keeper {
     /// Gives it back; false when another node has it already.
     async fn give_back(&mut self) -> bool {
         let limit = self.left_until(self.node.config.lease);
-        match tokio::time::timeout(limit, self.append_release()).await {
+        match timeout(limit, self.append_release()).await {
             Ok(Ok(())) => debug!(connector_id = self.connector_id, "released the lease"),
             Ok(Err(AppendError::WrongExpectedRevision { .. })) => {
                 warn!(connector_id = self.connector_id, "another node has taken the lease");

@@ -14,6 +14,9 @@ use crate::management::ErrorDetails;
 /// The type of a lifecycle event.
 pub(crate) const LIFECYCLE_TYPE: &str = "$conn-ctrl-processor-state-changed";
 
+/// The part of a lease that writing may take.
+const WRITES_PER_LEASE: u32 = 8;
+
 /// A host's state, as the lifecycle stream names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostState {
@@ -77,8 +80,14 @@ impl<'a> Lifecycle<'a> {
             expected: ExpectedRevision::Any,
             events: vec![ProposedEvent::json(id, LIFECYCLE_TYPE, body.to_string())],
         };
-        if let Err(error) = self.node.store.append(request).await {
-            warn!(connector_id = self.connector_id, %error, "a change of state was not written to the lifecycle stream");
+        let connector_id = self.connector_id;
+        // What waits for the lease must not be held up by a call that hangs in a partition.
+        match tokio::time::timeout(self.node.config.lease / WRITES_PER_LEASE, self.node.store.append(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                warn!(connector_id, %error, "a change of state was not written to the lifecycle stream");
+            }
+            Err(_) => warn!(connector_id, "writing a change of state to the lifecycle stream took too long"),
         }
     }
 }
