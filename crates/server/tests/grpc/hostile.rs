@@ -181,16 +181,17 @@ async fn floods_of_frames_end_their_connection_or_stand_still() {
     const FRAMES: u32 = 100_000;
     const GROWTH_MAX: usize = 64 << 20;
     // POST / with an authority, and a header without an end.
-    let head = [0x83, 0x86, 0x84, 0x41, 1, b'x'];
-    let opened_and_reset = |n: u32| [frame(1, 4, 2 * n + 1, &head), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat();
-    let continued = |n: u32| if n == 0 { frame(1, 0, 1, &head) } else { frame(9, 0, 1, &[0, 1, b'a', 1, b'b']) };
+    const HEAD: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'x'];
+    let opened_and_reset = |n: u32| [frame(1, 4, 2 * n + 1, HEAD), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat();
+    let continued = |n: u32| if n == 0 { frame(1, 0, 1, HEAD) } else { frame(9, 0, 1, &[0, 1, b'a', 1, b'b']) };
     let pinged = |_| frame(6, 0, 0, &[0; 8]);
     let settled = |_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]);
     let data = tempfile::tempdir().unwrap();
     let server = server(data.path()).await;
     append(&mut StreamsClient::new(channel(&server).await), "s", 1).await;
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 4] =
-        [("resets", &opened_and_reset), ("continuations", &continued), ("pings", &pinged), ("settings", &settled)];
+    type Flood = fn(u32) -> Vec<u8>;
+    let floods: [(&str, Flood); 4] =
+        [("resets", opened_and_reset), ("continuations", continued), ("pings", pinged), ("settings", settled)];
     for (name, flood) in floods {
         let before = resident();
         let mut connection = TcpStream::connect(server.address()).await.unwrap();
