@@ -19,7 +19,7 @@ use crate::operations::{
     FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
 };
 use crate::router::Api;
-use crate::streams::{StreamsApi, StreamsService};
+use crate::streams::{StreamsApi, StreamsService, count_intake};
 use crate::users::UsersService;
 
 /// A message that holds no events is at most so large, in bytes.
@@ -30,6 +30,7 @@ const ANSWERS_PER_APPEND: usize = 2;
 /// Routes of all services of the node, which is this instance.
 pub(crate) fn routes(api: &Api, streams: StreamsApi, instance: Uuid) -> Router {
     let request_max = api.limits.message_size_max();
+    let intake = middleware::from_fn_with_state(streams.clone(), count_intake);
     let streams = StreamsServer::new(StreamsService::new(streams, api.clock.clone(), api.limits))
         .max_decoding_message_size(request_max)
         .max_encoding_message_size(request_max.saturating_mul(ANSWERS_PER_APPEND));
@@ -50,6 +51,7 @@ pub(crate) fn routes(api: &Api, streams: StreamsApi, instance: Uuid) -> Router {
     services
         .routes()
         .into_axum_router()
+        .layer(intake)
         .layer(middleware::from_fn_with_state(api.access.clone(), let_in))
         .layer(middleware::from_fn(tell_dialled))
         .layer(middleware::from_fn(explain))

@@ -19,7 +19,7 @@ mod metadata;
 pub(crate) mod doors;
 pub(crate) mod grpc;
 
-pub(crate) use grpc::StreamsService;
+pub(crate) use grpc::{StreamsService, count_intake};
 pub(crate) use routes::ROUTES;
 pub(crate) use state::{APPEND_BODY_SIZE_MAX, StreamsApi};
 

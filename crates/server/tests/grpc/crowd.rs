@@ -7,15 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::calls::{
-    LIMIT, append, append_event, append_options, channel, of_stream, options, reading, server, subscription,
+    LIMIT, append, append_event, append_options, channel, of_stream, options, reading, resident, server, subscription,
 };
-
-/// Bytes of memory that this process holds, the server included.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_idle_subscriptions_cost_little_and_all_hear_of_news() {

@@ -1,5 +1,6 @@
 //! Streams over gRPC: read and subscribe, append, append in batches, delete; as official clients call them.
 
+mod intake;
 mod service;
 mod names;
 mod proposal;
@@ -16,4 +17,5 @@ mod subscribe;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
 
+pub(crate) use intake::count as count_intake;
 pub(crate) use service::StreamsService;
