@@ -18,6 +18,7 @@ mod origin;
 mod streams;
 mod connectors;
 mod operations;
+mod waiting;
 mod openapi;
 mod status;
 #[cfg(feature = "testing")]
@@ -27,3 +28,4 @@ pub use connectors::{FileFormat, ParseError, parse_connector_file};
 pub use limits::AppendLimits;
 pub use openapi::document as openapi_document;
 pub use router::{Api, NodeFacts, router};
+pub use waiting::waiting_router;

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_remote::RemoteSettings;
+
 /// The port of the protocol.
 const PORT_DEFAULT: u16 = 2113;
 /// How long a lease lasts without renewal.
@@ -18,6 +20,11 @@ const CONNECTORS_DEFAULT: usize = 1000;
 /// Events of one append together, in bytes.
 const APPEND_SIZE_DEFAULT: usize = 16 << 20;
 
+/// Where the connectors' streams live in the embedded log.
+const PREFIX_EMBEDDED: &str = "$connectors";
+/// Where they live in a cluster: a server may run connectors of its own under the other name.
+const PREFIX_REMOTE: &str = "$forebay/connectors";
+
 /// What an operator decides.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +34,8 @@ pub struct Config {
     pub insecure: bool,
     /// Where the log and the server's own files lie.
     pub data: PathBuf,
+    /// The cluster that holds the events; the embedded log when there is none.
+    pub store: Option<RemoteSettings>,
     /// Connector files, or directories of them, applied at start.
     pub connectors: Vec<PathBuf>,
     /// How logs are written.
@@ -35,8 +44,8 @@ pub struct Config {
     pub log_level: String,
     /// The node's name.
     pub node: String,
-    /// Where the connectors' streams live.
-    pub stream_prefix: String,
+    /// Where the connectors' streams live; where they live by default depends on the store.
+    pub stream_prefix: Option<String>,
     /// How long a lease lasts without renewal.
     pub lease: Duration,
     /// How long stopping may take: connectors first, then open requests.
@@ -57,11 +66,12 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             insecure: false,
             data: PathBuf::from("./forebay-data"),
+            store: None,
             connectors: Vec::new(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             node: "forebay".to_owned(),
-            stream_prefix: "$connectors".to_owned(),
+            stream_prefix: None,
             lease: LEASE_DEFAULT,
             shutdown_limit: SHUTDOWN_LIMIT_DEFAULT,
             connections_max: CONNECTIONS_DEFAULT,
@@ -69,6 +79,14 @@ impl Default for Config {
             append_size_max: APPEND_SIZE_DEFAULT,
             secret_key: SecretKey::InDataDirectory,
         }
+    }
+}
+
+impl Config {
+    /// Where the connectors' streams live.
+    pub fn stream_prefix(&self) -> &str {
+        let by_default = if self.store.is_some() { PREFIX_REMOTE } else { PREFIX_EMBEDDED };
+        self.stream_prefix.as_deref().unwrap_or(by_default)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forebay_remote::RemoteSettings;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +23,11 @@ const SHUTDOWN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 /// An append larger than this is refused, whatever the config says: more does not fit into one request.
 const APPEND_SIZE_MAX: usize = 16 << 20;
 
+/// The key whose value may hold a password, and says by itself what is wrong with it.
+const STORE: &str = "store";
+/// Keys whose values are not shown.
+const SECRETS: [&str; 2] = [STORE, "secret_key"];
+
 /// One key: its name, what it takes, and how it is set; answers nothing when the value is wrong.
 struct Key {
     name: &'static str,
@@ -37,6 +43,11 @@ const KEYS: &[Key] = &[
     },
     Key { name: "insecure", expected: "true or false", set: |c, g| put(&mut c.insecure, g.text()?.parse().ok()) },
     Key { name: "data", expected: "a directory", set: |c, g| put(&mut c.data, g.filled().map(PathBuf::from)) },
+    Key {
+        name: STORE,
+        expected: "a connection string such as esdb://node1:2113,node2:2113",
+        set: |c, g| put(&mut c.store, g.filled()?.parse().ok().map(Some)),
+    },
     Key { name: "connectors", expected: "files or directories", set: |c, g| put(&mut c.connectors, g.paths()) },
     Key { name: "log.format", expected: "text or json", set: |c, g| put(&mut c.log_format, log_format(g.text()?)) },
     Key {
@@ -49,8 +60,10 @@ const KEYS: &[Key] = &[
     Key { name: "node", expected: "a name", set: |c, g| put(&mut c.node, g.filled().map(str::to_owned)) },
     Key {
         name: "stream_prefix",
-        expected: "a name that begins with $, such as $connectors",
-        set: |c, g| put(&mut c.stream_prefix, g.filled().filter(|text| is_prefix(text)).map(str::to_owned)),
+        expected: "a name that begins with one $, such as $connectors or $forebay/connectors",
+        set: |c, g| {
+            put(&mut c.stream_prefix, g.filled().filter(|text| is_prefix(text)).map(|text| Some(text.to_owned())))
+        },
     },
     Key {
         name: "lease",
@@ -187,6 +200,7 @@ impl Layers {
     fn flags(&mut self, options: &ServeOptions) {
         let texts = [
             ("listen", "--listen", options.listen.clone()),
+            (STORE, "--store", options.store.clone()),
             ("data", "--data", options.data.as_ref().map(|path| path.display().to_string())),
             ("log.format", "--log-format", options.log_format.clone()),
             ("log.level", "--log-level", options.log_level.clone()),
@@ -208,7 +222,7 @@ impl Layers {
             return self.unknown(name, origin, &known);
         };
         if (key.set)(&mut self.config, given).is_none() {
-            let found = if name == "secret_key" { "is wrong".to_owned() } else { given.shown() };
+            let found = if SECRETS.contains(&name) { wrong_secret(name, given) } else { given.shown() };
             self.refuse(name, found, origin, key.expected.to_owned());
         }
     }
@@ -238,6 +252,12 @@ impl Layers {
     }
 }
 
+/// What is wrong with a value that is not shown.
+fn wrong_secret(name: &str, given: &Given) -> String {
+    let error = given.filled().filter(|_| name == STORE).and_then(|text| text.parse::<RemoteSettings>().err());
+    error.map_or_else(|| "is wrong".to_owned(), |error| format!("is wrong: {error}"))
+}
+
 fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
     *place = value?;
     Some(())
@@ -263,7 +283,7 @@ fn log_format(text: &str) -> Option<LogFormat> {
 }
 
 fn is_prefix(text: &str) -> bool {
-    text.starts_with('$') && text.len() > 1 && !text.starts_with("$$") && !text.contains('/')
+    text.starts_with('$') && !text.starts_with("$$") && text.split('/').all(|part| !matches!(part, "" | "$"))
 }
 
 fn duration(given: &Given, (least, most): (Duration, Duration)) -> Option<Duration> {
@@ -324,6 +344,24 @@ mod tests {
         let config = load_from(&key, &[], ServeOptions::default()).unwrap();
         assert_eq!(config.secret_key, SecretKey::Key([15; 32]));
         assert!(!format!("{config:?}").contains("15"), "{config:?}");
+    }
+
+    #[test]
+    fn a_store_is_named_by_its_connection_string_and_moves_the_connectors_streams() {
+        let config =
+            load_from("store = \"esdb://admin:hunter2@n1,n2?tls=false\"", &[], ServeOptions::default()).unwrap();
+        assert_eq!((config.store.is_some(), config.stream_prefix()), (true, "$forebay/connectors"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let other = [("FOREBAY_STREAM_PREFIX", "$a/b")];
+        assert_eq!(load_from("", &other, ServeOptions::default()).unwrap().stream_prefix(), "$a/b");
+        assert_eq!(Config::default().stream_prefix(), "$connectors");
+        for wrong in ["a", "$", "$$a", "$a/", "$a//b"] {
+            assert!(load_from(&format!("stream_prefix = \"{wrong}\""), &[], ServeOptions::default()).is_err());
+        }
+        let store = Some("esdb://admin:hunter2@n1?tlsVerfyCert=no".to_owned());
+        let error = load_from("", &[], ServeOptions { store, ..ServeOptions::default() }).unwrap_err();
+        assert!(error.contains("\"tlsVerfyCert\" is not known: expected tlsVerifyCert (flag --store)"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

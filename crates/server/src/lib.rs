@@ -3,7 +3,8 @@
 //! This is the only crate that names the log *and* the sinks. It owns the operator's config, the listener, signals and
 //! the order of starting and stopping. It answers no request itself: the API does.
 //!
-//! Invariants: nothing is served before the log is recovered and the connectors are brought back; the log closes last;
+//! Invariants: nothing is served before the log is recovered (or the cluster answers) and the connectors are brought back, but for
+//! the word that they are waited for; the log closes last;
 //! addresses other machines can reach are served only when the operator insists.
 //!
 //! Begin reading at `run`, then `wiring`.
@@ -14,6 +15,8 @@ mod layers;
 mod logging;
 mod identity;
 mod first_start;
+mod events;
+mod door;
 mod wiring;
 mod declared;
 mod listener;
@@ -28,4 +31,4 @@ pub use layers::load;
 pub use offline::{LogArgs, run_offline};
 pub use options::ServeOptions;
 pub use run::run;
-pub use wiring::{RunningServer, StartError, start};
+pub use wiring::{RunningServer, StartError, start, start_with_clock};

@@ -1,28 +1,36 @@
-//! Owns putting the parts together: log, catalogue, connectors, API, listener; and taking them apart in order.
+//! Owns putting the parts together: store, catalogue, connectors, API, listener; and taking them apart in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use forebay_api::{Api, AppendLimits, NodeFacts};
 use forebay_event::{Clock, SystemClock};
-use forebay_log::{EmbeddedLog, LogLimits, LogOptions};
+use forebay_log::LogLimits;
+use forebay_runtime::management::OpenError;
 use forebay_runtime::metrics::Metrics;
 use forebay_runtime::{Connectors, RuntimeConfig};
-use forebay_store::EventStore;
+use forebay_store::{EventStore, ReadError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
+use crate::door::Door;
+use crate::events::Events;
 use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
 use crate::listener;
 
 /// Open requests get so long after the connectors have stopped.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause before connectors are read again from a cluster that was just away.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +46,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] forebay_log::OpenError),
+    /// The cluster cannot be reached as it is configured.
+    #[error("the store cannot be used: {0}")]
+    Remote(#[from] forebay_remote::ConnectError),
     /// A fresh log cannot be filled.
     #[error("the first events of the log cannot be written: {0}")]
     FirstStart(#[from] FirstStartError),
@@ -61,7 +72,7 @@ impl From<IdentityError> for StartError {
 /// A server that is serving. Dropping it does not stop it in order; [`RunningServer::shutdown`] does.
 pub struct RunningServer {
     address: SocketAddr,
-    log: EmbeddedLog,
+    events: Events,
     connectors: Connectors,
     stopping: CancellationToken,
     limit: Duration,
@@ -76,7 +87,7 @@ impl RunningServer {
 
     /// The event store it serves.
     pub fn store(&self) -> Arc<dyn EventStore> {
-        Arc::new(self.log.clone())
+        self.events.store()
     }
 
     /// All its connectors.
@@ -96,61 +107,103 @@ impl RunningServer {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the listener broke");
         }
-        self.log.close().await;
+        self.events.close().await;
         tracing::info!("stopped");
     }
 }
 
-/// Starts a server: binds, recovers the log, brings back the connectors, applies connector files, then serves.
+/// Starts a server: binds, recovers the log or waits for the cluster, brings back the connectors, applies connector files,
+/// then serves. While it waits for a cluster, it answers that it is alive and not ready.
 pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+    start_with_clock(config, Arc::new(SystemClock::new())).await
+}
+
+/// The same by another clock.
+pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, StartError> {
     let declared = declared::read_all(&config.connectors)?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let log = open_log(&config, clock.clone())?;
-    let store: Arc<dyn EventStore> = Arc::new(log.clone());
-    first_start::write_users(&*store).await?;
-
-    let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let runtime = RuntimeConfig {
-        node: identity::node_id(&config.data)?,
-        stream_prefix: config.stream_prefix.clone(),
-        lease: config.lease,
-        stop_limit: config.shutdown_limit,
-        connectors_max: config.connectors_max,
-        secret_key: identity::secret_key(&config.secret_key, &config.data)?,
-    };
-    let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
+    let events = Events::open(&config, log_limits(&config), clock.clone())?;
     let stopping = CancellationToken::new();
-    let node =
-        NodeFacts { name: config.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), started: clock.now() };
-    let api = Api {
-        store,
-        connectors: connectors.clone(),
-        registry: Arc::new(registry),
-        clock,
-        node,
-        is_local: address.ip().is_loopback(),
-        limits: append_limits(&config),
-        stopping: stopping.clone(),
+    let serve = |router| {
+        let serving = listener::serve(listener, router, config.connections_max, stopping.clone(), REQUESTS_LIMIT);
+        tokio::spawn(serving)
     };
-    let router = forebay_api::router(api);
-    let serving = listener::serve(listener, router, config.connections_max, stopping.clone(), REQUESTS_LIMIT);
-    let server = RunningServer {
-        address,
-        log,
-        connectors,
-        stopping,
-        limit: config.shutdown_limit,
-        serving: tokio::spawn(serving),
+    let parts = Parts { config: &config, clock, address, stopping: stopping.clone() };
+    let (serving, connectors) = if events.is_ours() {
+        first_start::write_users(&*events.store()).await?;
+        let (router, connectors) = parts.router(&events).await?;
+        (serve(router), connectors)
+    } else {
+        let door = Door::new(forebay_api::waiting_router(events.store()));
+        // Ends with this function, whichever way that goes, unless it is handed on.
+        let serving = AbortOnDropHandle::new(serve(door.router()));
+        let (router, connectors) = parts.router_in_time(&events).await?;
+        door.open(router);
+        (serving.detach(), connectors)
     };
+    let server = RunningServer { address, events, connectors, stopping, limit: config.shutdown_limit, serving };
     if let Err(error) = declared::apply_all(&server.connectors, &declared).await {
         server.shutdown().await;
         return Err(error.into());
     }
-    tracing::info!(%address, data = %config.data.display(), node = config.node, "serving");
+    let (data, store) = (config.data.display(), config.store.as_ref().map(ToString::to_string));
+    tracing::info!(%address, %data, store, node = config.node, "serving");
     Ok(server)
+}
+
+/// What the API is made of, besides the store.
+struct Parts<'a> {
+    config: &'a Config,
+    clock: Arc<dyn Clock>,
+    address: SocketAddr,
+    stopping: CancellationToken,
+}
+
+impl Parts<'_> {
+    /// Brings back the connectors as soon as the cluster lets us.
+    async fn router_in_time(&self, events: &Events) -> Result<(Router, Connectors), StartError> {
+        loop {
+            events.answers().await;
+            match self.router(events).await {
+                Err(StartError::Connectors(OpenError::Read(ReadError::Unavailable { reason }))) => {
+                    tracing::warn!(reason, "the connectors cannot be read yet");
+                    tokio::time::sleep(OPEN_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Brings back the connectors and builds the API over them.
+    async fn router(&self, events: &Events) -> Result<(Router, Connectors), StartError> {
+        let Self { config, clock, address, stopping } = self;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let runtime = RuntimeConfig {
+            node: identity::node_id(&config.data)?,
+            stream_prefix: config.stream_prefix().to_owned(),
+            lease: config.lease,
+            stop_limit: config.shutdown_limit,
+            connectors_max: config.connectors_max,
+            secret_key: identity::secret_key(&config.secret_key, &config.data)?,
+        };
+        let store = events.store();
+        let connectors =
+            Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
+        let (name, version) = (config.node.clone(), env!("CARGO_PKG_VERSION").to_owned());
+        let api = Api {
+            store,
+            connectors: connectors.clone(),
+            registry: Arc::new(registry),
+            clock: clock.clone(),
+            node: NodeFacts { name, version, started: clock.now() },
+            is_local: address.ip().is_loopback(),
+            limits: append_limits(config),
+            stopping: stopping.clone(),
+        };
+        Ok((forebay_api::router(api), connectors))
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -166,14 +219,7 @@ fn append_limits(config: &Config) -> AppendLimits {
     AppendLimits { append_size_max: config.append_size_max, event_size_max }
 }
 
-fn open_log(config: &Config, clock: Arc<dyn Clock>) -> Result<EmbeddedLog, StartError> {
+fn log_limits(config: &Config) -> LogLimits {
     let AppendLimits { append_size_max, event_size_max } = append_limits(config);
-    let limits = LogLimits { append_size_max, event_size_max };
-    let options = LogOptions { limits, ..LogOptions::new(&config.data, clock) };
-    let (log, recovery) = tokio::task::block_in_place(|| EmbeddedLog::open(options))?;
-    tracing::info!(data = %config.data.display(), "{recovery}");
-    if recovery.cut_bytes > 0 {
-        tracing::warn!(cut_bytes = recovery.cut_bytes, "a torn end was cut off; nothing in it was acknowledged");
-    }
-    Ok(log)
+    LogLimits { append_size_max, event_size_max }
 }

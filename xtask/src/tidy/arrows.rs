@@ -23,10 +23,11 @@ const ARROWS: &[Arrow] = &[
         uses_in_tests: &["forebay-event", "forebay-store"],
     },
     Arrow { package: "forebay-wire", uses: &[], uses_in_tests: &[] },
+    // The remote store passes the suite over the one server that is always at hand: ours, over real sockets.
     Arrow {
         package: "forebay-remote",
         uses: &["forebay-event", "forebay-store", "forebay-wire"],
-        uses_in_tests: &["forebay-store"],
+        uses_in_tests: &["forebay-store", "forebay-server"],
     },
     Arrow { package: "forebay-connector", uses: &["forebay-event"], uses_in_tests: &[] },
     Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },
