@@ -61,3 +61,9 @@ pub(crate) fn store_at(address: SocketAddr) -> RemoteStore {
 pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
 }
+
+/// The same, with a deadline of half a second.
+pub(crate) fn impatient_store_at(address: SocketAddr) -> RemoteStore {
+    let settings: RemoteSettings = format!("esdb://{address}?tls=false&defaultDeadline=500").parse().unwrap();
+    RemoteStore::connect(settings, clock()).unwrap()
+}

@@ -1,0 +1,72 @@
+//! Tests of finding the leader: told by members, told by a node that does not lead, not there yet.
+
+use forebay_event::{ExpectedRevision, ProposedEvent, StreamName};
+use forebay_remote::{NodeAddress, RemoteStore};
+use forebay_store::{AppendRequest, EventStore};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::fake::FakeNode;
+use crate::node::{LIMIT, Node, clock, store_at};
+
+fn connect(settings: &str) -> RemoteStore {
+    RemoteStore::connect(settings.parse().unwrap(), clock()).unwrap()
+}
+
+async fn append(store: &RemoteStore) {
+    let (stream, expected) = (StreamName::new("s").unwrap(), ExpectedRevision::Any);
+    let events = vec![ProposedEvent::json(Uuid::new_v4(), "Happened", "{}")];
+    let appending = store.append(AppendRequest { stream, expected, events });
+    tokio::time::timeout(LIMIT, appending).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_say_who_leads() {
+    let mut node = Node::start().await;
+    let fake = FakeNode::start(node.address).await;
+    // One of the hosts is not there; that is found out and passed over.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for hosts in [format!("esdb+discover://{}", fake.address), format!("esdb://{gone},{}", fake.address)] {
+        let store = connect(&format!("{hosts}?tls=false"));
+        append(&store).await;
+        let server = store.server().unwrap();
+        let leader = NodeAddress { host: "127.0.0.1".to_owned(), port: node.address.port() };
+        assert_eq!((&server.node, server.version.is_some()), (&leader, true));
+    }
+    assert!(fake.headers.lock().unwrap().is_empty(), "the follower was asked for members only");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_lead_sends_us_to_the_one_that_does() {
+    let mut node = Node::start().await;
+    let fake = FakeNode::start(node.address).await;
+    let store = connect(&format!("esdb://me:secret@{}?tls=false&connectionName=forebay-1", fake.address));
+    append(&store).await;
+    assert_eq!(store.server().unwrap().node.port, node.address.port());
+    let headers = fake.headers.lock().unwrap();
+    let header = |name| headers.first().unwrap().get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(header("requires-leader"), Some("true"));
+    assert_eq!(header("connection-name"), Some("forebay-1"));
+    assert_eq!(header("authorization"), Some("Basic bWU6c2VjcmV0"));
+    drop(headers);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_there_yet_is_waited_for() {
+    let mut node = Node::start().await;
+    node.stop().await;
+    let store = store_at(node.address);
+    let appending = tokio::spawn({
+        let store = store.clone();
+        async move { append(&store).await }
+    });
+    while !store.outage().is_some_and(|away| away.reason.contains("cannot be reached")) {
+        tokio::task::yield_now().await;
+    }
+    node.resume().await;
+    appending.await.unwrap();
+    assert_eq!(store.outage(), None);
+    node.stop().await;
+}
