@@ -54,12 +54,13 @@ async fn stream_for(direct: &RemoteStore, expected: ExpectedRevision) -> (Stream
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_is_found_again() {
-    for restarts in [false, true] {
+    // A restart costs the limit of an orderly stop each time, so it is not made under every condition.
+    for (restarts, conditions) in [(false, &CONDITIONS[..]), (true, &CONDITIONS[..1])] {
         let mut node = Node::start().await;
         let direct = node.store();
         let proxy = Proxy::start(node.address).await;
         let store = store_at(proxy.address);
-        for expected in CONDITIONS {
+        for expected in conditions.iter().copied() {
             let (stream, mut wanted) = stream_for(&direct, expected).await;
             store.head().await.unwrap();
             let new = events(3);

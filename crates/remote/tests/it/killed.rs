@@ -43,8 +43,9 @@ fn spawn(data: &Path, listen: SocketAddr) -> Child {
 async fn write_on(address: SocketAddr, stream: StreamName, acknowledged: watch::Sender<u64>, events: u64) {
     let store = store_at(address);
     for number in 0..events {
-        let expected =
-            number.checked_sub(1).map_or(ExpectedRevision::NoStream, |last| ExpectedRevision::Exact(Revision::new(last)));
+        let expected = number
+            .checked_sub(1)
+            .map_or(ExpectedRevision::NoStream, |last| ExpectedRevision::Exact(Revision::new(last)));
         // Every other append is without a condition, and is found again by its id alone.
         let expected = if number % 2 == 0 { expected } else { ExpectedRevision::Any };
         let event = ProposedEvent::json(Uuid::new_v4(), "Happened", "{}");

@@ -99,7 +99,8 @@ async fn many_subscriptions_share_few_connections_and_one_that_is_not_read_stops
     let store = node.store();
     let large = StreamName::new("large").unwrap();
     for _ in 0..20 {
-        let event = ProposedEvent { data: vec![b'x'; 200 << 10].into(), ..ProposedEvent::json(Uuid::new_v4(), "T", "") };
+        let event =
+            ProposedEvent { data: vec![b'x'; 200 << 10].into(), ..ProposedEvent::json(Uuid::new_v4(), "T", "") };
         let request = AppendRequest { stream: large.clone(), expected: ExpectedRevision::Any, events: vec![event] };
         store.append(request).await.unwrap();
     }
