@@ -54,7 +54,7 @@ pub(crate) async fn append(inner: &Inner, request: AppendRequest) -> Result<Appe
     let mut expected = request.expected;
     let mut is_in_doubt = false;
     loop {
-        let failure = match attempt(inner, &request, expected).await {
+        let failure = match attempts.bound(attempt(inner, &request, expected)).await {
             Ok(Answer::Appended(appended)) => return Ok(appended),
             Ok(Answer::Wrong { current }) if expected == request.expected => {
                 return Err(AppendError::WrongExpectedRevision { stream: request.stream, expected, current });
@@ -68,7 +68,7 @@ pub(crate) async fn append(inner: &Inner, request: AppendRequest) -> Result<Appe
         };
         pause(&mut attempts, failure, &request, is_in_doubt).await?;
         while is_in_doubt && is_loose && !request.events.is_empty() {
-            match search(inner, &request).await {
+            match attempts.bound(search(inner, &request)).await {
                 Ok(Search::Found(appended)) => return Ok(appended),
                 Ok(Search::Absent { last }) => {
                     expected = last.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);

@@ -40,6 +40,7 @@ pub(crate) fn chance() -> f64 {
 /// The attempts at one call: as many as fit into its time.
 #[derive(Debug)]
 pub(crate) struct Attempts {
+    limit: Duration,
     end: Instant,
     backoff: Backoff,
 }
@@ -47,7 +48,15 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// Begins now and ends after so long.
     pub(crate) fn within(limit: Duration) -> Self {
-        Self { end: Instant::now() + limit, backoff: Backoff::new() }
+        Self { limit, end: Instant::now() + limit, backoff: Backoff::new() }
+    }
+
+    /// Makes an attempt, which ends with the time for all of them.
+    pub(crate) async fn bound<T, E: From<Failure>>(&self, attempt: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        match tokio::time::timeout_at(self.end, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Late { limit: self.limit }.into()),
+        }
     }
 
     /// Waits before the next attempt; answers the failure when another one does not help or finds no time.

@@ -15,6 +15,9 @@ const LEADER_PORT: &str = "leader-endpoint-port";
 /// What a node says that knows of no leader, in the one case without a trailer.
 const NO_LEADER: &str = "No leader info available";
 
+/// What our own side says of an answer that was cut off where no error shows, by a proxy for example.
+const NO_STATUS: &str = "grpc-status";
+
 /// Why a call has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
@@ -64,6 +67,7 @@ impl Failure {
             }
             Code::Cancelled => Self::Lost { reason },
             Code::Unknown if reason.contains(NO_LEADER) => Self::NotNow { reason },
+            Code::Unknown if reason.contains(NO_STATUS) => Self::Lost { reason },
             _ => Self::Refused(status),
         }
     }
@@ -149,6 +153,10 @@ mod tests {
             let failure = Failure::of(status(code, &[]));
             assert!(failure.may_pass() && failure.leaves_doubt(), "{failure:?}");
         }
+        // In the words of the library that reads answers: an answer without an end is none.
+        let cut = "protocol error: missing grpc-status trailer, stream was terminated without a final status";
+        assert!(matches!(Failure::of(Status::unknown(cut)), Failure::Lost { .. }));
+        assert!(!Failure::of(Status::unknown("Exception was thrown by handler.")).may_pass());
         for code in [Code::PermissionDenied, Code::InvalidArgument, Code::FailedPrecondition] {
             assert!(!Failure::of(status(code, &[])).may_pass());
         }

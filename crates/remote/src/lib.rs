@@ -34,3 +34,4 @@ pub use port::{ConnectError, RemoteStore};
 pub use settings::{
     Credentials, InvalidConnectionString, KeepAlive, NodeAddress, NodePreference, RemoteSettings, TlsSettings,
 };
+pub use tls::InvalidTls;

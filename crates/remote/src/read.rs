@@ -79,7 +79,7 @@ impl Unread {
 pub(crate) async fn stream_page(inner: &Inner, read: &ReadStream) -> Result<StreamPage, ReadError> {
     let mut attempts = inner.attempts();
     loop {
-        match try_stream_page(inner, read).await {
+        match attempts.bound(try_stream_page(inner, read)).await {
             Err(Unread::Failed(failure)) => {
                 attempts
                     .pause_after(failure)
@@ -126,11 +126,14 @@ async fn last_revision(inner: &Inner, stream: &StreamName) -> Result<Revision, U
 pub(crate) async fn log_page(inner: &Inner, read: &ReadAll) -> Result<AllPage, ReadError> {
     let mut attempts = inner.attempts();
     loop {
-        match try_log_page(inner, read).await {
+        let attempt = try_log_page(inner, read);
+        // A filtered read may take its time to find something.
+        let page = if read.filter.is_all() { attempts.bound(attempt).await } else { attempt.await };
+        match page {
             Err(Unread::Failed(failure)) => {
                 attempts.pause_after(failure).await.map_err(|failure| Unread::Failed(failure).error(None))?;
             }
-            other => return other.map_err(|unread| unread.error(None)),
+            page => return page.map_err(|unread| unread.error(None)),
         }
     }
 }

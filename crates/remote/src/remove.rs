@@ -37,7 +37,7 @@ pub(crate) async fn remove(
     let mut attempts = inner.attempts();
     let mut is_in_doubt = false;
     loop {
-        let failure = match attempt(inner, removal, stream, expected).await {
+        let failure = match attempts.bound(attempt(inner, removal, stream, expected)).await {
             Ok(Some(position)) => return Ok(position),
             Ok(None) => return Err(AppendError::Unavailable { reason: "the removal has no position".to_owned() }),
             Err(failure) => failure,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::connection::Reach;
-use super::leader::{Absence, Complaint, Session, Standing};
+use super::leader::{Absence, Complaint, NOT_YET, Session, Standing};
 use super::{discovery, server};
 use crate::backoff::Backoff;
 use crate::failure::Failure;
@@ -141,13 +141,22 @@ impl Keeper {
     }
 
     fn down(&self, reason: &str) {
-        let absence = match &*self.told.borrow() {
+        let (absence, is_news) = match &*self.told.borrow() {
             // The same absence goes on; its reason may have changed.
-            Standing::Down(absence) if *absence.reason == *reason => return,
-            Standing::Down(absence) => Absence { reason: Arc::from(reason), ..absence.clone() },
-            Standing::Up(_) => Absence { since: self.clock.now(), at: Instant::now(), reason: Arc::from(reason) },
+            Standing::Down(absence) => {
+                let is_news = *absence.reason == *NOT_YET;
+                (Absence { reason: Arc::from(reason), ..absence.clone() }, is_news)
+            }
+            Standing::Up(_) => {
+                (Absence { since: self.clock.now(), at: Instant::now(), reason: Arc::from(reason) }, true)
+            }
         };
-        tracing::warn!(reason, since = %absence.since, "the store is not to be reached");
+        // Said once: attempts follow each other, and what they meet varies.
+        if is_news {
+            tracing::warn!(reason, "the store is not to be reached");
+        } else {
+            tracing::debug!(reason, since = %absence.since, "the store is still not to be reached");
+        }
         self.told.send_replace(Standing::Down(absence));
     }
 }

@@ -21,6 +21,9 @@ const COMPLAINTS_MAX: usize = 16;
 /// A call that finds the store away for long waits so long, in case it is just coming back.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
+/// Why the leader is not to be had before the first attempt at reaching it.
+pub(super) const NOT_YET: &str = "not connected yet";
+
 /// A connection to the node that takes writes, as long as it lasts.
 #[derive(Clone)]
 pub(crate) struct Session {
@@ -65,7 +68,7 @@ pub(crate) struct LeaderLink {
 impl LeaderLink {
     /// Begins to look for the leader; waits for nothing.
     pub(crate) fn open(reach: Reach, clock: Arc<dyn Clock>) -> Self {
-        let absence = Absence { since: clock.now(), at: Instant::now(), reason: Arc::from("not connected yet") };
+        let absence = Absence { since: clock.now(), at: Instant::now(), reason: Arc::from(NOT_YET) };
         let deadline = reach.settings().deadline;
         let (told, standing) = watch::channel(Standing::Down(absence));
         let (complaints, heard) = mpsc::channel(COMPLAINTS_MAX);
@@ -125,6 +128,15 @@ impl LeaderLink {
             // A full queue holds enough complaints already.
             drop(self.complaints.try_send(Complaint { session: session.number, failure: failure.clone() }));
         }
+    }
+
+    /// The same about the session there is, for whoever reached the node over a connection of his own.
+    pub(crate) fn complain_of_leader(&self, failure: &Failure) {
+        let session = match &*self.standing.borrow() {
+            Standing::Up(session) => session.clone(),
+            Standing::Down(_) => return,
+        };
+        self.complain(&session, failure);
     }
 
     /// How long a call waits for the leader: the deadline, counted from when it was last there.

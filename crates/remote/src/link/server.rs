@@ -17,6 +17,8 @@ const STREAMS: &str = "event_store.client.streams.streams";
 const NEEDED: [&str; 4] = ["read", "append", "delete", "tombstone"];
 /// What tells that events of a stream carry their place in the log.
 const POSITION: &str = "position";
+/// The first version whose events in streams carry it.
+const POSITIONS_SINCE: (u32, u32) = (22, 6);
 
 /// What is known of the node that is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,6 @@ pub struct ServerFacts {
     pub node: NodeAddress,
     /// Its version, in its own words; none when it does not tell.
     pub version: Option<String>,
-    /// Whether events read from a stream carry their place in the whole log; assumed when it does not tell.
-    pub tells_positions: bool,
 }
 
 /// Asks what the node can do; refuses one that lacks what is needed, by name.
@@ -37,9 +37,7 @@ pub(super) async fn ask(connection: &Connection, node: &NodeAddress, limit: Dura
     match answer {
         Ok(methods) => judge(node, methods.into_inner()),
         // An older server has no such service; what it lacks shows when it is called.
-        Err(status) if is_silence(status.code()) => {
-            Ok(ServerFacts { node: node.clone(), version: None, tells_positions: true })
-        }
+        Err(status) if is_silence(status.code()) => Ok(ServerFacts { node: node.clone(), version: None }),
         Err(status) => Err(Failure::of(status)),
     }
 }
@@ -50,20 +48,31 @@ fn is_silence(code: Code) -> bool {
 
 fn judge(node: &NodeAddress, methods: SupportedMethods) -> Result<ServerFacts, Failure> {
     let version = methods.event_store_server_version;
+    let lacks = |what: &str| Failure::Unreachable {
+        reason: format!("{node}, version {version}, {what}, which is needed: expected EventStoreDB 22.6 or newer"),
+    };
     let of_streams =
         |name: &str| methods.methods.iter().find(|method| method.service_name == STREAMS && method.method_name == name);
     // A node that names no method of streams at all tells nothing about them.
     let tells = methods.methods.iter().any(|method| method.service_name == STREAMS);
     if tells && let Some(lacking) = NEEDED.iter().find(|name| of_streams(name).is_none()) {
-        let reason = format!(
-            "{node}, version {version}, does not serve {lacking} of streams, which is needed: expected EventStoreDB 20.6 or newer"
-        );
-        return Err(Failure::Unreachable { reason });
+        return Err(lacks(&format!("does not serve {lacking} of streams")));
     }
     let features = of_streams("read").map(|read| read.features.as_slice()).unwrap_or_default();
-    // Servers tell features since 21.10; one that tells none is older than the list, not worse.
-    let tells_positions = features.is_empty() || features.iter().any(|feature| feature == POSITION);
-    Ok(ServerFacts { node: node.clone(), version: Some(version).filter(|text| !text.is_empty()), tells_positions })
+    let lacks_positions = !features.is_empty() && !features.iter().any(|feature| feature == POSITION);
+    if lacks_positions || is_too_old(&version) {
+        return Err(lacks("does not tell the positions of events in streams"));
+    }
+    Ok(ServerFacts { node: node.clone(), version: Some(version).filter(|text| !text.is_empty()) })
+}
+
+/// Whether a version is surely older than the first that tells positions; one that cannot be read is not.
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < POSITIONS_SINCE,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +80,7 @@ mod tests {
     use super::*;
     use forebay_wire::event_store::client::server_features::SupportedMethod;
 
-    fn judged(names: &[&str]) -> Result<ServerFacts, Failure> {
+    fn judged(version: &str, names: &[&str]) -> Result<ServerFacts, String> {
         let method = |name: &&str| SupportedMethod {
             method_name: (*name).to_owned(),
             service_name: STREAMS.to_owned(),
@@ -79,15 +88,21 @@ mod tests {
         };
         let methods = names.iter().map(method).collect();
         let node = NodeAddress { host: "a".to_owned(), port: 1 };
-        judge(&node, SupportedMethods { methods, event_store_server_version: "20.10.2".to_owned() })
+        let methods = SupportedMethods { methods, event_store_server_version: version.to_owned() };
+        judge(&node, methods).map_err(|failure| failure.reason())
     }
 
     #[test]
     fn what_is_lacking_is_named() {
-        let facts = judged(&["read", "append", "delete", "tombstone"]).unwrap();
-        assert_eq!(facts.version.as_deref(), Some("20.10.2"));
-        let reason = judged(&["read", "append", "delete"]).unwrap_err().reason();
-        assert!(reason.starts_with("a:1, version 20.10.2, does not serve tombstone of streams"), "{reason}");
-        assert!(judged(&[]).is_ok(), "a node that does not tell is asked all the same");
+        let facts = judged("22.10.2", &NEEDED).unwrap();
+        assert_eq!(facts.version.as_deref(), Some("22.10.2"));
+        let reason = judged("22.10.2", &["read", "append", "delete"]).unwrap_err();
+        assert!(reason.starts_with("a:1, version 22.10.2, does not serve tombstone of streams"), "{reason}");
+        let reason = judged("21.10.9", &NEEDED).unwrap_err();
+        assert!(reason.contains("version 21.10.9, does not tell the positions"), "{reason}");
+        assert!(
+            judged("", &[]).is_ok() && judged("next", &NEEDED).is_ok(),
+            "a node that does not tell is asked all the same"
+        );
     }
 }

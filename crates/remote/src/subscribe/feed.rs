@@ -72,6 +72,8 @@ impl From<Failure> for Trouble {
 /// An open call.
 pub(super) struct Feed {
     answers: Streaming<ReadResp>,
+    /// What came first, until it is looked at.
+    first: Option<ReadResp>,
     /// The stream, for the error that names it.
     stream: Option<StreamName>,
     _seat: Seat,
@@ -80,6 +82,16 @@ pub(super) struct Feed {
 impl Feed {
     /// Opens the call and waits until the server confirms it.
     pub(super) async fn open(inner: &Inner, followed: &Followed) -> Result<Self, Trouble> {
+        let opened = Self::try_open(inner, followed).await;
+        if let Err(Trouble::Passing(failure)) = &opened
+            && inner.seats.wants_leader()
+        {
+            inner.leader.complain_of_leader(failure);
+        }
+        opened
+    }
+
+    async fn try_open(inner: &Inner, followed: &Followed) -> Result<Self, Trouble> {
         if let Followed::Log { behind: Some(from), .. } = followed {
             check_end(inner, *from).await?;
         }
@@ -94,16 +106,20 @@ impl Feed {
         let mut client = inner.streams(&seat.connection);
         let answered = in_time(limit, client.read(call)).await;
         let answers = answered.map_err(|failure| judged(failure, stream.as_ref()))?.into_inner();
-        let mut feed = Self { answers, stream, _seat: seat };
+        let mut feed = Self { answers, first: None, stream, _seat: seat };
         // The first message is the confirmation; a server that holds it back is not waited for without end.
-        in_time(limit, feed.answers.message()).await.map_err(|failure| judged(failure, feed.stream.as_ref()))?;
+        let first = in_time(limit, feed.answers.message()).await;
+        feed.first = first.map_err(|failure| judged(failure, feed.stream.as_ref()))?;
         Ok(feed)
     }
 
     /// Waits for the next thing that is told. Safe to cancel.
     pub(super) async fn next(&mut self) -> Result<Told, Trouble> {
         loop {
-            let answer = self.answers.message().await;
+            let answer = match self.first.take() {
+                Some(first) => Ok(Some(first)),
+                None => self.answers.message().await,
+            };
             let answer = answer.map_err(|status| judged(Failure::of(status), self.stream.as_ref()))?;
             let Some(answer) = answer else {
                 return Err(Trouble::Passing(Failure::Lost { reason: "the server ended the subscription".to_owned() }));

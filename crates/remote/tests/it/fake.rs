@@ -1,12 +1,14 @@
-//! Owns a node that tells whatever members a test wants, and leads nobody.
+//! Owns a node that follows: it tells who leads, lets others read what the leader has, and takes no writes.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use forebay_wire::event_store::client::Empty;
 use forebay_wire::event_store::client::gossip::gossip_server::{Gossip, GossipServer};
 use forebay_wire::event_store::client::gossip::member_info::VNodeState;
 use forebay_wire::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInfo};
+use forebay_wire::event_store::client::streams::streams_client::StreamsClient;
 use forebay_wire::event_store::client::streams::streams_server::{Streams, StreamsServer};
 use forebay_wire::event_store::client::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq, ReadResp, TombstoneReq,
@@ -17,12 +19,15 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// A node that knows who leads, and does not itself.
 pub(crate) struct FakeNode {
     pub(crate) address: SocketAddr,
-    /// The headers of all calls on streams.
+    /// How many reads were let through.
+    pub(crate) reads: Arc<AtomicUsize>,
+    /// The headers of all calls on streams that only the leader may answer.
     pub(crate) headers: Arc<Mutex<Vec<MetadataMap>>>,
     _serving: AbortOnDropHandle<()>,
 }
@@ -32,19 +37,20 @@ impl FakeNode {
     pub(crate) async fn start(leader: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let headers = Arc::default();
-        let service = Service { address, leader, headers: Arc::clone(&headers) };
+        let (headers, reads) = (Arc::default(), Arc::default());
+        let service = Service { address, leader, reads: Arc::clone(&reads), headers: Arc::clone(&headers) };
         let mut routes = Routes::builder();
         routes.add_service(GossipServer::new(service.clone())).add_service(StreamsServer::new(service));
         let router = routes.routes().into_axum_router();
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, headers, _serving: AbortOnDropHandle::new(serving) }
+        Self { address, reads, headers, _serving: AbortOnDropHandle::new(serving) }
     }
 }
 
 #[derive(Clone)]
 struct Service {
     address: SocketAddr,
+    reads: Arc<AtomicUsize>,
     leader: SocketAddr,
     headers: Arc<Mutex<Vec<MetadataMap>>>,
 }
@@ -80,11 +86,16 @@ impl Gossip for Service {
 
 #[tonic::async_trait]
 impl Streams for Service {
-    type ReadStream = NoStream<Result<ReadResp, Status>>;
+    type ReadStream = Streaming<ReadResp>;
     type BatchAppendStream = NoStream<Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
-        Err(self.not_leader(&request))
+        if request.metadata().contains_key("requires-leader") {
+            return Err(self.not_leader(&request));
+        }
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let leader = Endpoint::from_shared(format!("http://{}", self.leader)).unwrap().connect().await.unwrap();
+        StreamsClient::new(leader).read(request.into_inner()).await
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {

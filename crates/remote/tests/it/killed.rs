@@ -68,6 +68,8 @@ async fn write_on(address: SocketAddr, stream: StreamName, acknowledged: watch::
 async fn kill_9_of_the_server_costs_neither_writer_nor_reader_anything() {
     const ROUNDS: u64 = 4;
     const EVENTS: u64 = 100 * ROUNDS;
+    let all: Vec<_> = (0..EVENTS).collect();
+    let count = all.len();
     let data = tempfile::tempdir().unwrap();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut server = spawn(data.path(), address);
@@ -83,7 +85,7 @@ async fn kill_9_of_the_server_costs_neither_writer_nor_reader_anything() {
     let mut subscription = store.subscribe_all(subscribe).await.unwrap();
     let reading = tokio::spawn(async move {
         let mut seen = Vec::new();
-        while seen.len() < EVENTS as usize {
+        while seen.len() < count {
             let notice = tokio::time::timeout(LIMIT * 2, subscription.next()).await.expect("it goes on").unwrap();
             if let Notice::Events(events) = notice {
                 seen.extend(events.iter().map(|event| event.revision().get()));
@@ -98,7 +100,7 @@ async fn kill_9_of_the_server_costs_neither_writer_nor_reader_anything() {
         server = spawn(data.path(), address);
     }
     writing.await.unwrap();
-    assert_eq!(reading.await.unwrap(), (0..EVENTS).collect::<Vec<_>>());
+    assert_eq!(reading.await.unwrap(), all);
     server.kill().unwrap();
     server.wait().unwrap();
 }

@@ -1,8 +1,10 @@
 //! Tests of finding the leader: told by members, told by a node that does not lead, not there yet.
 
+use std::sync::atomic::Ordering;
+
 use forebay_event::{ExpectedRevision, ProposedEvent, StreamName};
 use forebay_remote::{NodeAddress, RemoteStore};
-use forebay_store::{AppendRequest, EventStore};
+use forebay_store::{AppendRequest, EventFilter, EventStore, LogPoint, Notice, PageLimit, SubscribeAll};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -44,12 +46,31 @@ async fn a_node_that_does_not_lead_sends_us_to_the_one_that_does() {
     let store = connect(&format!("esdb://me:secret@{}?tls=false&connectionName=forebay-1", fake.address));
     append(&store).await;
     assert_eq!(store.server().unwrap().node.port, node.address.port());
-    let headers = fake.headers.lock().unwrap();
-    let header = |name| headers.first().unwrap().get(name).map(|value| value.to_str().unwrap());
+    let headers = fake.headers.lock().unwrap().first().cloned().unwrap();
+    let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
     assert_eq!(header("requires-leader"), Some("true"));
     assert_eq!(header("connection-name"), Some("forebay-1"));
     assert_eq!(header("authorization"), Some("Basic bWU6c2VjcmV0"));
-    drop(headers);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_read_from_the_preferred_node_and_nothing_else_does() {
+    let mut node = Node::start().await;
+    let fake = FakeNode::start(node.address).await;
+    for (preference, reads) in [("follower", 1), ("leader", 0)] {
+        fake.reads.store(0, Ordering::SeqCst);
+        let store = connect(&format!("esdb+discover://{}?tls=false&nodePreference={preference}", fake.address));
+        append(&store).await;
+        let (from, filter) = (LogPoint::Start, EventFilter::ExcludeSystem);
+        let subscribe = SubscribeAll { from, filter, limit: PageLimit::events(10), checkpoint_every: 10 };
+        let mut subscription = store.subscribe_all(subscribe).await.unwrap();
+        while !matches!(subscription.next().await.unwrap(), Notice::CaughtUp { .. }) {}
+        append(&store).await;
+        while !matches!(subscription.next().await.unwrap(), Notice::Events(_)) {}
+        assert_eq!(fake.reads.load(Ordering::SeqCst), reads, "{preference}");
+    }
+    assert!(fake.headers.lock().unwrap().is_empty(), "nothing that needs the leader is asked of the follower");
     node.stop().await;
 }
 
