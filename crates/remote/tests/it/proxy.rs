@@ -18,6 +18,8 @@ pub(crate) enum Passing {
     Requests,
     /// What the server says; requests are lost.
     Answers,
+    /// Nothing; both sides hear only silence.
+    Nothing,
 }
 
 /// What connections watch: what passes, and how often everything was cut.
@@ -77,7 +79,8 @@ async fn pass(client: TcpStream, server: SocketAddr, mut rule: watch::Receiver<R
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rule: watch::Receiver<Rule>, kept_under: Passing) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read) = from.read(&mut buffer).await {
-        let is_kept = rule.borrow().passing == kept_under;
+        let passing = rule.borrow().passing;
+        let is_kept = passing == kept_under || passing == Passing::Nothing;
         let Some(said) = buffer.get(..read).filter(|said| !said.is_empty()) else { return };
         if !is_kept && to.write_all(said).await.is_err() {
             return;

@@ -8,8 +8,8 @@ use forebay_store::{
 };
 use uuid::Uuid;
 
-use crate::node::{LIMIT, Node, store_at};
-use crate::proxy::Proxy;
+use crate::node::{LIMIT, Node, clock, store_at};
+use crate::proxy::{Passing, Proxy};
 
 const LIMIT_OF_PAGE: PageLimit = PageLimit { events: 20, bytes: 1 << 20 };
 
@@ -89,6 +89,31 @@ async fn connections_that_are_cut_lose_and_repeat_nothing() {
     }
     writing.await.unwrap();
     assert_eq!(seen, (0..EVENTS as u64).collect::<Vec<_>>());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_is_noticed_and_read_on_behind() {
+    let mut node = Node::start().await;
+    let proxy = Proxy::start(node.address).await;
+    let alive = "tls=false&keepAliveInterval=100&keepAliveTimeout=200&defaultDeadline=2000";
+    let settings = format!("esdb://{}?{alive}", proxy.address).parse().unwrap();
+    let store = RemoteStore::connect(settings, clock()).unwrap();
+    let (direct, stream) = (node.store(), StreamName::new("s").unwrap());
+    let mut seen = Vec::new();
+    let mut subscription = all(&store, EventFilter::ExcludeSystem).await;
+    append(&direct, &stream, 5).await;
+    read_to(&mut subscription, &stream, &mut seen, 5).await;
+    // Nobody is told that the way is gone: no end, no reset.
+    proxy.let_pass(Passing::Nothing);
+    append(&direct, &stream, 5).await;
+    while store.outage().is_none() {
+        tokio::task::yield_now().await;
+    }
+    proxy.let_pass(Passing::All);
+    read_to(&mut subscription, &stream, &mut seen, 10).await;
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+    assert_eq!(store.outage(), None);
     node.stop().await;
 }
 
