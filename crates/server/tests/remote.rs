@@ -15,11 +15,18 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(2);
 
 fn config(data: &Path, listen: SocketAddr, store: Option<SocketAddr>) -> Config {
     let store = store.map(|address| format!("esdb://{address}?tls=false&defaultDeadline=2000").parse().unwrap());
-    let lease = Duration::from_secs(2);
-    Config { listen, data: data.to_owned(), store, lease, shutdown_limit: Duration::from_secs(5), ..Config::default() }
+    Config {
+        listen,
+        data: data.to_owned(),
+        store,
+        lease: LEASE,
+        shutdown_limit: Duration::from_secs(5),
+        ..Config::default()
+    }
 }
 
 fn anywhere() -> SocketAddr {
@@ -132,6 +139,8 @@ async fn a_server_waits_for_its_store_runs_connectors_on_it_and_outlives_its_abs
     let body = becomes(at, "/health", away).await;
     assert!(body["store"]["error"].as_str().unwrap().contains("away since"), "{body}");
     assert_eq!((get(at, "/health/ready").await.0, get(at, "/health/live").await.0), (503, 204));
+    // Longer than the lease: the connector has stopped by itself, and starts again by itself.
+    tokio::time::timeout(LEASE * 3, std::future::pending::<()>()).await.unwrap_err();
     let cluster = start(config(cluster_data.path(), cluster_at, None)).await.unwrap();
     becomes(at, "/health/ready", |status, _| status == 204).await;
     append(cluster_at, 3).await;
