@@ -11,7 +11,7 @@ use forebay_wire::event_store::client::streams::read_req::options::{
 };
 use forebay_wire::event_store::client::streams::read_resp::Content;
 use forebay_wire::event_store::client::streams::{ReadReq, ReadResp};
-use tonic::{Request, Streaming};
+use tonic::{Code, Request, Streaming};
 
 use crate::failure::{Failure, exception};
 use crate::filter;
@@ -39,6 +39,15 @@ pub(super) enum Followed {
         /// Behind this revision; from the beginning when there is none.
         behind: Option<Revision>,
     },
+}
+
+impl Followed {
+    fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Self::Log { .. } => None,
+            Self::Stream { stream, .. } => Some(stream),
+        }
+    }
 }
 
 /// What a server says in a subscription.
@@ -76,6 +85,8 @@ pub(super) struct Feed {
     first: Option<ReadResp>,
     /// The stream, for the error that names it.
     stream: Option<StreamName>,
+    /// The log ended before the place to continue from.
+    rewound: Option<Rewound>,
     _seat: Seat,
 }
 
@@ -92,25 +103,38 @@ impl Feed {
     }
 
     async fn try_open(inner: &Inner, followed: &Followed) -> Result<Self, Trouble> {
-        if let Followed::Log { behind: Some(from), .. } = followed {
-            check_end(inner, *from).await?;
+        let Followed::Log { behind: Some(from), filter, checkpoint_every } = followed else {
+            return Self::call(inner, followed).await.map_err(|failure| judged(failure, followed.stream()));
+        };
+        let (from, end) = (*from, end_of_log(inner).await?);
+        let called = Self::call(inner, followed).await;
+        if end >= Some(from) {
+            return called.map_err(|failure| judged(failure, None));
         }
+        let rewound = Rewound { from, end: end.unwrap_or(Position::START) };
+        match called {
+            Err(Failure::Refused(status)) if status.code() == Code::InvalidArgument => return Err(rewound.into()),
+            Err(failure) => return Err(judged(failure, None)),
+            // Dropped: a store that was rewound would pass over what it records from now on.
+            Ok(_) => {}
+        }
+        let (filter, checkpoint_every) = (filter.clone(), *checkpoint_every);
+        let followed = Followed::Log { behind: end, filter, checkpoint_every };
+        let called = Self::call(inner, &followed).await.map_err(|failure| judged(failure, None))?;
+        Ok(Self { rewound: Some(rewound), ..called })
+    }
+
+    /// Makes the call and waits until it is confirmed.
+    async fn call(inner: &Inner, followed: &Followed) -> Result<Self, Failure> {
         let limit = inner.deadline();
         let seat = inner.seats.take(&inner.leader, limit).await?;
         let message = ReadReq { options: Some(options(followed)) };
         let call = if inner.seats.wants_leader() { inner.to_leader(message) } else { Request::new(message) };
-        let stream = match followed {
-            Followed::Log { .. } => None,
-            Followed::Stream { stream, .. } => Some(stream.clone()),
-        };
-        let mut client = inner.streams(&seat.connection);
-        let answered = in_time(limit, client.read(call)).await;
-        let answers = answered.map_err(|failure| judged(failure, stream.as_ref()))?.into_inner();
-        let mut feed = Self { answers, first: None, stream, _seat: seat };
+        let stream = followed.stream().cloned();
+        let mut answers = in_time(limit, inner.streams(&seat.connection).read(call)).await?.into_inner();
         // The first message is the confirmation; a server that holds it back is not waited for without end.
-        let first = in_time(limit, feed.answers.message()).await;
-        feed.first = first.map_err(|failure| judged(failure, feed.stream.as_ref()))?;
-        Ok(feed)
+        let first = in_time(limit, answers.message()).await?;
+        Ok(Self { answers, first, stream, rewound: None, _seat: seat })
     }
 
     /// Waits for the next thing that is told. Safe to cancel.
@@ -126,7 +150,11 @@ impl Feed {
             };
             match answer.content {
                 Some(Content::Event(message)) => {
-                    return recorded::read(message).map(Told::Event).map_err(|error| unreadable(&error));
+                    let event = recorded::read(message).map_err(|error| unreadable(&error))?;
+                    return match self.rewound {
+                        Some(rewound) if event.position() <= rewound.from => Err(rewound.into()),
+                        _ => Ok(Told::Event(event)),
+                    };
                 }
                 Some(Content::Checkpoint(told)) => {
                     return Ok(Told::Checkpoint(Position::from_parts(told.commit_position, told.prepare_position)));
@@ -139,17 +167,29 @@ impl Feed {
     }
 }
 
-/// A store that ends before the place to continue from is another store, or was restored to an earlier state. The leader
-/// is asked: another node may only be late.
-async fn check_end(inner: &Inner, from: Position) -> Result<(), Trouble> {
-    let head = read::head(inner).await.map_err(|error| match error {
+/// The place to continue from, and the end of the log before it.
+///
+/// Either the store was restored to an earlier state, or is another one; or the place is that of a checkpoint behind the
+/// last event that can be read, among records that the server keeps to itself. The two are told apart by what comes: a
+/// subscription behind the end hands out nothing up to the place, unless the log grows there once more.
+#[derive(Clone, Copy, Debug)]
+struct Rewound {
+    from: Position,
+    end: Position,
+}
+
+impl From<Rewound> for Trouble {
+    fn from(Rewound { from, end }: Rewound) -> Self {
+        Self::Final(SubscribeError::BehindEnd { from, end })
+    }
+}
+
+/// Where the log ends. The leader is asked: another node may only be late.
+async fn end_of_log(inner: &Inner) -> Result<Option<Position>, Trouble> {
+    read::head(inner).await.map_err(|error| match error {
         ReadError::Unavailable { reason } => Trouble::Passing(Failure::NotNow { reason }),
         error => Trouble::Final(error.into()),
-    })?;
-    match head {
-        Some(end) if end >= from => Ok(()),
-        end => Err(Trouble::Final(SubscribeError::BehindEnd { from, end: end.unwrap_or(Position::START) })),
-    }
+    })
 }
 
 fn judged(failure: Failure, stream: Option<&StreamName>) -> Trouble {

@@ -8,13 +8,14 @@ use forebay_wire::event_store::client::Empty;
 use forebay_wire::event_store::client::gossip::gossip_server::{Gossip, GossipServer};
 use forebay_wire::event_store::client::gossip::member_info::VNodeState;
 use forebay_wire::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInfo};
+use forebay_wire::event_store::client::streams::read_resp::{Content, SubscriptionConfirmation};
 use forebay_wire::event_store::client::streams::streams_client::StreamsClient;
 use forebay_wire::event_store::client::streams::streams_server::{Streams, StreamsServer};
 use forebay_wire::event_store::client::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq, ReadResp, TombstoneReq,
     TombstoneResp,
 };
-use futures_util::stream::Empty as NoStream;
+use futures_util::stream::{self, BoxStream, Empty as NoStream, StreamExt};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
@@ -86,7 +87,7 @@ impl Gossip for Service {
 
 #[tonic::async_trait]
 impl Streams for Service {
-    type ReadStream = Streaming<ReadResp>;
+    type ReadStream = BoxStream<'static, Result<ReadResp, Status>>;
     type BatchAppendStream = NoStream<Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
@@ -95,7 +96,16 @@ impl Streams for Service {
         }
         self.reads.fetch_add(1, Ordering::SeqCst);
         let leader = Endpoint::from_shared(format!("http://{}", self.leader)).unwrap().connect().await.unwrap();
-        StreamsClient::new(leader).read(request.into_inner()).await
+        match StreamsClient::new(leader).read(request.into_inner()).await {
+            Ok(answers) => Ok(Response::new(answers.into_inner().boxed())),
+            // Other servers than ours take any place to read on from, and wait for what comes behind it.
+            Err(status) if status.code() == Code::InvalidArgument => {
+                let confirmation = SubscriptionConfirmation { subscription_id: "x".to_owned() };
+                let confirmed = ReadResp { content: Some(Content::Confirmation(confirmation)) };
+                Ok(Response::new(stream::once(async { Ok(confirmed) }).chain(stream::pending()).boxed()))
+            }
+            Err(status) => Err(status),
+        }
     }
 
     async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use forebay_event::{ExpectedRevision, ProposedEvent, StreamName};
+use forebay_event::{ExpectedRevision, Position, ProposedEvent, StreamName};
 use forebay_remote::{NodeAddress, RemoteStore};
-use forebay_store::{AppendRequest, EventFilter, EventStore, LogPoint, Notice, PageLimit, SubscribeAll};
+use forebay_store::{
+    AppendRequest, EventFilter, EventStore, LogPoint, Notice, PageLimit, SubscribeAll, SubscribeError,
+};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -71,6 +73,36 @@ async fn subscriptions_read_from_the_preferred_node_and_nothing_else_does() {
         assert_eq!(fake.reads.load(Ordering::SeqCst), reads, "{preference}");
     }
     assert!(fake.headers.lock().unwrap().is_empty(), "nothing that needs the leader is asked of the follower");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_behind_the_end_is_refused_once_the_log_grows_there_again() {
+    let mut node = Node::start().await;
+    let fake = FakeNode::start(node.address).await;
+    let store = connect(&format!("esdb+discover://{}?tls=false&nodePreference=follower", fake.address));
+    append(&store).await;
+    let end = store.head().await.unwrap().unwrap();
+    let from = Position::new(end.commit() + 2);
+    let subscribe = |position| {
+        let (from, filter) = (LogPoint::At(position), EventFilter::ExcludeSystem);
+        SubscribeAll { from, filter, limit: PageLimit::events(10), checkpoint_every: 10 }
+    };
+    // Two places behind the end: as if there were records that nobody may read.
+    let mut subscription = store.subscribe_all(subscribe(from)).await.unwrap();
+    assert!(matches!(subscription.next().await.unwrap(), Notice::CaughtUp { position } if position == Some(from)));
+    append(&store).await;
+    let rewound = tokio::time::timeout(LIMIT, subscription.next()).await.unwrap();
+    assert!(
+        matches!(rewound, Err(SubscribeError::BehindEnd { from: named, end: told }) if named == from && told == end),
+        "{rewound:?}"
+    );
+    // Once the log has grown beyond the place, nothing is wrong with it.
+    append(&store).await;
+    append(&store).await;
+    let mut subscription = store.subscribe_all(subscribe(from)).await.unwrap();
+    let Notice::Events(events) = subscription.next().await.unwrap() else { panic!() };
+    assert_eq!(events.first().map(forebay_event::RecordedEvent::position), Some(Position::new(from.commit() + 1)));
     node.stop().await;
 }
 
