@@ -12,7 +12,7 @@ use crate::caller::{Caller, Credentials, Member, Who};
 use crate::guard::Guard;
 use crate::lists::{AccessList, DefaultLists, Right, allows};
 use crate::sign_in::{SignIn, SignInError};
-use crate::user::USER_PREFIX;
+use crate::user::UserStreams;
 use crate::users::{Users, system_stream};
 
 /// The stream of the default lists; its last event counts.
@@ -80,10 +80,10 @@ struct Inner {
 }
 
 impl Access {
-    /// Decides over this store by these rules.
-    pub fn new(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>, rules: Rules) -> Self {
+    /// Decides over this store, with the users in these streams of it, by these rules.
+    pub fn new(store: Arc<dyn EventStore>, users: UserStreams, clock: Arc<dyn Clock>, rules: Rules) -> Self {
         let (changes, _) = watch::channel(0);
-        let users = Users::new(store.clone(), clock.clone(), changes.clone());
+        let users = Users::new(store.clone(), users, clock.clone(), changes.clone());
         let sign_in = SignIn::new(users.clone(), clock.clone());
         let (lists, defaults) = (Aging::new(LISTS_MAX, LISTS_FOR), Aging::new(1, LISTS_FOR));
         Self { inner: Arc::new(Inner { rules, store, clock, users, sign_in, lists, defaults, changes }) }
@@ -91,7 +91,7 @@ impl Access {
 
     /// Asks nobody who they are: everybody may everything.
     pub fn unasked(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>) -> Self {
-        Self::new(store, clock, Rules { asks: false, anonymous_streams: true })
+        Self::new(store, UserStreams::of_the_protocol(), clock, Rules { asks: false, anonymous_streams: true })
     }
 
     /// How much is asked of callers.
@@ -179,10 +179,15 @@ impl Access {
         if stream.as_str() == SETTINGS {
             self.inner.defaults.forget(&());
         }
-        if let Some(login) = stream.as_str().strip_prefix(USER_PREFIX) {
+        if let Some(login) = self.inner.users.streams.login_of(stream) {
             self.inner.users.forget(login);
         }
         self.inner.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether writing to a stream may change what is allowed to whom.
+    pub(crate) fn follows(&self, stream: &StreamName) -> bool {
+        stream.is_metadata() || stream.as_str() == SETTINGS || self.inner.users.streams.login_of(stream).is_some()
     }
 
     async fn list(&self, stream: &StreamName) -> Result<Arc<AccessList>, ReadError> {
@@ -219,9 +224,4 @@ impl Access {
         self.inner.defaults.put(ticket, (), defaults.clone(), now);
         Ok(defaults)
     }
-}
-
-/// Whether writing to a stream may change what is allowed to whom.
-pub(crate) fn bears_on_access(stream: &StreamName) -> bool {
-    stream.is_metadata() || stream.as_str() == SETTINGS || stream.as_str().starts_with(USER_PREFIX)
 }

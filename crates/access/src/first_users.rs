@@ -9,8 +9,8 @@ use forebay_store::{AppendError, AppendRequest, METADATA_TYPE};
 use uuid::Uuid;
 
 use crate::caller::{ADMINS, OPERATORS};
-use crate::user::{CREATED_TYPE, NAMED_TYPE, USERS, User, stream_of};
-use crate::users::{UserError, Users, admins_alone, system_stream};
+use crate::user::{CREATED_TYPE, NAMED_TYPE, User};
+use crate::users::{UserError, Users, admins_alone};
 
 /// The login names of the first users: an administrator and an operator.
 pub const FIRST_LOGINS: [&str; 2] = ["admin", "ops"];
@@ -27,7 +27,7 @@ impl Users {
             return Ok(());
         }
         for (login, full_name, group) in FIRST_USERS {
-            let Some(stream) = stream_of(login) else { continue };
+            let Some(stream) = self.streams.of(login) else { continue };
             self.write_first(stream.metadata_stream(), &[(METADATA_TYPE, admins_alone())]).await?;
             let user = User {
                 login: login.to_owned(),
@@ -43,7 +43,7 @@ impl Users {
         }
         // Written last, so that it is there only when everything is.
         let named = FIRST_LOGINS.map(|login| (NAMED_TYPE, login.to_owned()));
-        self.write_first(system_stream(USERS), &named).await
+        self.write_first(self.streams.names(), &named).await
     }
 
     /// Writes the first events of a stream; one that has others is somebody's own, and is left as it is.

@@ -13,7 +13,7 @@ use forebay_store::{
 };
 use tokio::sync::watch;
 
-use crate::access::{Access, AccessDenied, Unjudged, bears_on_access};
+use crate::access::{Access, AccessDenied, Unjudged};
 use crate::caller::{Caller, Who};
 use crate::lists::Right;
 use crate::users::system_stream;
@@ -67,7 +67,7 @@ impl Guard {
     pub async fn append(&self, request: AppendRequest) -> Result<Appended, Refused<AppendError>> {
         self.may(&request.stream, Right::Write).await?;
         let stream = request.stream.clone();
-        if !bears_on_access(&stream) {
+        if !self.access.follows(&stream) {
             return self.access.store().append(request).await.map_err(Refused::Failed);
         }
         self.change(stream, move |store| async move { store.append(request).await }).await

@@ -30,7 +30,7 @@ pub use guard::{Guard, GuardedSubscription, Refused};
 pub use lists::Right;
 pub use password::Password;
 pub use sign_in::SignInError;
-pub use user::User;
+pub use user::{User, UserStreams};
 pub use users::{NewUser, UserError, Users};
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     Access, Caller, Credentials, Guard, Need, NewUser, Password, Refused, Right, Rules, SignInError, UserError,
+    UserStreams,
 };
 
 struct Fixture {
@@ -42,7 +43,7 @@ impl Fixture {
         let (log, _) = EmbeddedLog::open(LogOptions::new(directory.path(), clock.clone())).unwrap();
         let store: Arc<dyn EventStore> = Arc::new(log);
         let rules = Rules { asks: true, anonymous_streams: false };
-        let access = Access::new(store.clone(), clock.clone(), rules);
+        let access = Access::new(store.clone(), UserStreams::of_the_protocol(), clock.clone(), rules);
         access.users().found().await.unwrap();
         access.users().reset_password("admin", password("root-pw")).await.unwrap();
         Self { access, store, clock, _directory: directory }

@@ -8,10 +8,43 @@
 use forebay_event::{RecordedEvent, Revision, StreamName, Timestamp};
 use serde_json::{Value, json};
 
-/// The stream that names all users.
-pub(crate) const USERS: &str = "$users";
-/// What the streams of users begin with.
-pub(crate) const USER_PREFIX: &str = "$user-";
+/// Where users are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserStreams {
+    /// The stream that names all users.
+    names: String,
+    /// What the streams of users begin with.
+    prefix: String,
+}
+
+impl UserStreams {
+    /// Where clients of the protocol look for them: `$users` and `$user-{login}`.
+    pub fn of_the_protocol() -> Self {
+        Self { names: "$users".to_owned(), prefix: "$user-".to_owned() }
+    }
+
+    /// Apart from the users of a cluster, whose own streams are not ours to write: below this prefix.
+    pub fn below(prefix: &str) -> Self {
+        Self { names: format!("{prefix}/users"), prefix: format!("{prefix}/user-") }
+    }
+
+    /// The stream that names all users.
+    pub(crate) fn names(&self) -> StreamName {
+        StreamName::new(&self.names).expect("a prefix and more is not empty")
+    }
+
+    /// The stream of a user; none when there can be no such user.
+    pub(crate) fn of(&self, login: &str) -> Option<StreamName> {
+        check_login(login).ok()?;
+        StreamName::new(&format!("{}{login}", self.prefix)).ok()
+    }
+
+    /// Whose stream this is.
+    pub(crate) fn login_of<'a>(&self, stream: &'a StreamName) -> Option<&'a str> {
+        stream.as_str().strip_prefix(&*self.prefix)
+    }
+}
+
 /// Types of events in those.
 pub(crate) const CREATED_TYPE: &str = "$UserCreated";
 pub(crate) const UPDATED_TYPE: &str = "$UserUpdated";
@@ -77,12 +110,6 @@ impl User {
     }
 }
 
-/// The stream of a user; none when there can be no such user.
-pub(crate) fn stream_of(login: &str) -> Option<StreamName> {
-    check_login(login).ok()?;
-    StreamName::new(&format!("{USER_PREFIX}{login}")).ok()
-}
-
 /// What is wrong with a login name, if anything is.
 pub(crate) fn check_login(login: &str) -> Result<(), &'static str> {
     if !is_name(login) || login.starts_with('$') || login.contains([':', '/']) {
@@ -145,7 +172,7 @@ mod tests {
             assert!(check_login(fine).is_ok(), "{fine}");
         }
         for wrong in ["", " a", "a ", "a:b", "a/b", "$admins", "a\nb", &"x".repeat(129)] {
-            assert!(check_login(wrong).is_err() && stream_of(wrong).is_none(), "{wrong:?}");
+            assert!(check_login(wrong).is_err() && UserStreams::of_the_protocol().of(wrong).is_none(), "{wrong:?}");
         }
         assert!(check_groups(&["$admins".to_owned(), "own group".to_owned()]).is_ok());
         assert!(check_groups(&[String::new()]).is_err());

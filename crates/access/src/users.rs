@@ -17,7 +17,7 @@ use crate::caller::ADMINS;
 use crate::hasher::{Busy, Hasher};
 use crate::password::NoRandom;
 use crate::user::{
-    CREATED_TYPE, NAMED_TYPE, UPDATED_TYPE, USERS, User, check_full_name, check_groups, check_login, stream_of,
+    CREATED_TYPE, NAMED_TYPE, UPDATED_TYPE, User, UserStreams, check_full_name, check_groups, check_login,
 };
 
 /// There are, and were, at most so many users.
@@ -108,6 +108,7 @@ impl From<NoRandom> for UserError {
 #[derive(Clone)]
 pub struct Users {
     pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) streams: Arc<UserStreams>,
     clock: Arc<dyn Clock>,
     remembered: Arc<Aging<String, Option<Arc<User>>>>,
     pub(crate) hasher: Arc<Hasher>,
@@ -116,9 +117,14 @@ pub struct Users {
 
 impl Users {
     /// Users of this store; `changes` counts what may change decisions.
-    pub(crate) fn new(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>, changes: watch::Sender<u64>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        streams: UserStreams,
+        clock: Arc<dyn Clock>,
+        changes: watch::Sender<u64>,
+    ) -> Self {
         let remembered = Arc::new(Aging::new(REMEMBERED_MAX, REMEMBERED_FOR));
-        Self { store, clock, remembered, hasher: Arc::new(Hasher::new()), changes }
+        Self { store, streams: Arc::new(streams), clock, remembered, hasher: Arc::new(Hasher::new()), changes }
     }
 
     /// A user as it is now.
@@ -138,7 +144,7 @@ impl Users {
     /// Adds a user.
     pub async fn create(&self, new: NewUser) -> Result<(), UserError> {
         let NewUser { login, full_name, groups, password } = new;
-        let stream = checked_stream(&login)?;
+        let stream = self.checked_stream(&login)?;
         check("fullName", check_full_name(&full_name))?;
         check("groups", check_groups(&groups))?;
         if self.fresh(&login).await?.is_some() {
@@ -154,7 +160,7 @@ impl Users {
                 return Err(UserError::TooMany { limit: USERS_MAX });
             }
             let named = ProposedEvent::json(Uuid::new_v4(), NAMED_TYPE, user.login.clone());
-            self.append(system_stream(USERS), ExpectedRevision::Any, named).await?;
+            self.append(self.streams.names(), ExpectedRevision::Any, named).await?;
         }
         let access = ProposedEvent::json(Uuid::new_v4(), METADATA_TYPE, admins_alone());
         self.append(stream.metadata_stream(), ExpectedRevision::Any, access).await?;
@@ -188,7 +194,7 @@ impl Users {
     /// Removes a user. Another one may have the name later.
     pub async fn delete(&self, login: &str) -> Result<(), UserError> {
         self.details(login).await?;
-        let stream = checked_stream(login)?;
+        let stream = self.checked_stream(login)?;
         let (users, login) = (self.clone(), login.to_owned());
         let deleting = tokio::spawn(async move {
             let deleted = users.store.delete(&stream, ExpectedRevision::Any).await;
@@ -217,7 +223,7 @@ impl Users {
         let hash = self.hash(new).await?;
         let changed = User { hash: Some(hash), ..user };
         let expected = ExpectedRevision::Exact(changed.revision);
-        self.write(checked_stream(login)?, &changed, (UPDATED_TYPE, expected)).await
+        self.write(self.checked_stream(login)?, &changed, (UPDATED_TYPE, expected)).await
     }
 
     /// A user as it was not long ago; none when there is none of this name.
@@ -240,13 +246,18 @@ impl Users {
     }
 
     async fn fresh(&self, login: &str) -> Result<Option<User>, ReadError> {
-        let Some(stream) = stream_of(login) else { return Ok(None) };
+        let Some(stream) = self.streams.of(login) else { return Ok(None) };
         let (direction, from, limit) = (Direction::Backward, StreamPoint::End, PageLimit::events(1));
         match self.store.read_stream(ReadStream { stream, direction, from, limit }).await {
             Ok(page) => Ok(page.events.first().and_then(|event| User::of_event(login, event))),
             Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn checked_stream(&self, login: &str) -> Result<StreamName, UserError> {
+        check("loginName", check_login(login))?;
+        self.streams.of(login).ok_or_else(|| UserError::NotFound { login: login.to_owned() })
     }
 
     /// The names of all users there ever were.
@@ -257,7 +268,7 @@ impl Users {
         while let Some(point) = from
             && logins.len() < USERS_MAX
         {
-            let read = ReadStream { stream: system_stream(USERS), direction, from: point, limit };
+            let read = ReadStream { stream: self.streams.names(), direction, from: point, limit };
             let page = match self.store.read_stream(read).await {
                 Ok(page) => page,
                 Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => break,
@@ -284,7 +295,7 @@ impl Users {
             let user = self.details(login).await?;
             let expected = ExpectedRevision::Exact(user.revision);
             let changed = change(user);
-            match self.write(checked_stream(login)?, &changed, (UPDATED_TYPE, expected)).await {
+            match self.write(self.checked_stream(login)?, &changed, (UPDATED_TYPE, expected)).await {
                 Err(UserError::Conflict { .. }) => {}
                 done => return done,
             }
@@ -333,11 +344,6 @@ pub(crate) fn admins_alone() -> String {
 
 pub(crate) fn system_stream(name: &str) -> StreamName {
     StreamName::new(name).expect("the name is not empty")
-}
-
-fn checked_stream(login: &str) -> Result<StreamName, UserError> {
-    check("loginName", check_login(login))?;
-    stream_of(login).ok_or_else(|| UserError::NotFound { login: login.to_owned() })
 }
 
 fn check(field: &'static str, checked: Result<(), &'static str>) -> Result<(), UserError> {

@@ -20,6 +20,7 @@ mod streams;
 mod connectors;
 mod users;
 mod operations;
+mod waiting;
 mod openapi;
 mod status;
 #[cfg(feature = "testing")]
@@ -29,3 +30,4 @@ pub use connectors::{FileFormat, ParseError, parse_connector_file};
 pub use limits::AppendLimits;
 pub use openapi::document as openapi_document;
 pub use router::{Api, NodeFacts, router};
+pub use waiting::waiting_router;

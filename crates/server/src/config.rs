@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_access::Password;
+use forebay_remote::RemoteSettings;
 
 /// The port of the protocol.
 const PORT_DEFAULT: u16 = 2113;
@@ -19,6 +20,11 @@ const CONNECTIONS_DEFAULT: usize = 4096;
 const CONNECTORS_DEFAULT: usize = 1000;
 /// Events of one append together, in bytes.
 const APPEND_SIZE_DEFAULT: usize = 16 << 20;
+
+/// Where the connectors' streams live in the embedded log.
+const PREFIX_EMBEDDED: &str = "$connectors";
+/// Where they live in a cluster: a server may run connectors of its own under the other name.
+const PREFIX_REMOTE: &str = "$forebay/connectors";
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -37,6 +43,8 @@ pub struct Config {
     pub ops_password: FirstPassword,
     /// Where the log and the server's own files lie.
     pub data: PathBuf,
+    /// The cluster that holds the events; the embedded log when there is none.
+    pub store: Option<RemoteSettings>,
     /// Connector files, or directories of them, applied at start.
     pub connectors: Vec<PathBuf>,
     /// How logs are written.
@@ -45,8 +53,8 @@ pub struct Config {
     pub log_level: String,
     /// The node's name.
     pub node: String,
-    /// Where the connectors' streams live.
-    pub stream_prefix: String,
+    /// Where the connectors' streams live; where they live by default depends on the store.
+    pub stream_prefix: Option<String>,
     /// How long a lease lasts without renewal.
     pub lease: Duration,
     /// How long stopping may take: connectors first, then open requests.
@@ -73,11 +81,12 @@ impl Default for Config {
             admin_password: FirstPassword::Generated,
             ops_password: FirstPassword::Generated,
             data: PathBuf::from("./forebay-data"),
+            store: None,
             connectors: Vec::new(),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
             node: "forebay".to_owned(),
-            stream_prefix: "$connectors".to_owned(),
+            stream_prefix: None,
             lease: LEASE_DEFAULT,
             shutdown_limit: SHUTDOWN_LIMIT_DEFAULT,
             connections_max: CONNECTIONS_DEFAULT,
@@ -109,6 +118,14 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Those who sign clients' certificates: a client may then show one, and one that it shows must be signed so.
     pub ca: Option<PathBuf>,
+}
+
+impl Config {
+    /// Where the connectors' streams live.
+    pub fn stream_prefix(&self) -> &str {
+        let by_default = if self.store.is_some() { PREFIX_REMOTE } else { PREFIX_EMBEDDED };
+        self.stream_prefix.as_deref().unwrap_or(by_default)
+    }
 }
 
 /// How logs are written.

@@ -1,6 +1,6 @@
 //! Owns what a data directory is known by: the node's id, and the key that secrets are sealed with.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ use crate::config::SecretKey;
 const KEY_FILE: &str = "secret.key";
 /// The file of the node's id, in the data directory.
 const NODE_FILE: &str = "node.id";
+/// The file that says who uses the data directory; the embedded log's own.
+const LOCK_FILE: &str = "LOCK";
 const KEY_LEN: usize = 32;
 
 /// Why a file of the server's own could not be read or made.
@@ -33,9 +35,28 @@ pub(crate) enum IdentityError {
         /// What is expected in it.
         expected: &'static str,
     },
+    /// Another process has the directory.
+    #[error("the data directory {} is in use by another process: expected one of this node's own", .path.display())]
+    InUse {
+        /// Which one.
+        path: PathBuf,
+    },
     /// The machine gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
+}
+
+/// Makes a data directory if need be, and takes it for this process alone, as the embedded log would.
+pub(crate) fn claim(data: &Path) -> Result<File, IdentityError> {
+    fs::create_dir_all(data).map_err(|error| failed(data, &error))?;
+    let path = data.join(LOCK_FILE);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(|error| failed(&path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { path: data.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(&path, &error)),
+    }
 }
 
 /// The key to seal secrets with; the one in the data directory is made when it is not there.
@@ -120,6 +141,16 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_has_one_user() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("new");
+        let claim = claim(&data).unwrap();
+        assert!(matches!(super::claim(&data), Err(IdentityError::InUse { .. })));
+        drop(claim);
+        assert!(super::claim(&data).is_ok());
+    }
 
     #[test]
     fn a_key_and_an_id_are_made_once_and_kept_private() {

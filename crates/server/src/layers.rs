@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_access::Password;
+use forebay_remote::RemoteSettings;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
@@ -17,7 +18,7 @@ const PREFIX: &str = "FOREBAY_";
 const FOREIGN: [&str; 6] =
     ["FOREBAY_SERVER", "FOREBAY_LOG", "FOREBAY_CA_FILE", "FOREBAY_USER", "FOREBAY_PASSWORD", "FOREBAY_PASSWORD_FILE"];
 /// Keys whose values are not shown when they are wrong.
-const SECRETS: [&str; 3] = ["secret_key", "admin_password", "ops_password"];
+const SECRETS: [&str; 4] = [STORE, "secret_key", "admin_password", "ops_password"];
 /// A name nearer than this is suggested.
 const NEARNESS_MIN: f64 = 0.6;
 /// Leases shorter or longer than this are refused.
@@ -26,6 +27,9 @@ const LEASE_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 const SHUTDOWN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// An append larger than this is refused, whatever the config says: more does not fit into one request.
 const APPEND_SIZE_MAX: usize = 16 << 20;
+
+/// The key whose value may hold a password, and says by itself what is wrong with it.
+const STORE: &str = "store";
 
 /// One key: its name, what it takes, and how it is set; answers nothing when the value is wrong.
 struct Key {
@@ -68,6 +72,11 @@ const KEYS: &[Key] = &[
         set: |c, g| put(&mut c.ops_password, password_file(g)),
     },
     Key { name: "data", expected: "a directory", set: |c, g| put(&mut c.data, g.filled().map(PathBuf::from)) },
+    Key {
+        name: STORE,
+        expected: "a connection string such as esdb://node1:2113,node2:2113",
+        set: |c, g| put(&mut c.store, g.filled()?.parse().ok().map(Some)),
+    },
     Key { name: "connectors", expected: "files or directories", set: |c, g| put(&mut c.connectors, g.paths()) },
     Key { name: "log.format", expected: "text or json", set: |c, g| put(&mut c.log_format, log_format(g.text()?)) },
     Key {
@@ -80,8 +89,10 @@ const KEYS: &[Key] = &[
     Key { name: "node", expected: "a name", set: |c, g| put(&mut c.node, g.filled().map(str::to_owned)) },
     Key {
         name: "stream_prefix",
-        expected: "a name that begins with $, such as $connectors",
-        set: |c, g| put(&mut c.stream_prefix, g.filled().filter(|text| is_prefix(text)).map(str::to_owned)),
+        expected: "a name that begins with one $, such as $connectors or $forebay/connectors",
+        set: |c, g| {
+            put(&mut c.stream_prefix, g.filled().filter(|text| is_prefix(text)).map(|text| Some(text.to_owned())))
+        },
     },
     Key {
         name: "lease",
@@ -233,6 +244,7 @@ impl Layers {
     fn flags(&mut self, options: &ServeOptions) {
         let texts = [
             ("listen", "--listen", options.listen.clone()),
+            (STORE, "--store", options.store.clone()),
             ("data", "--data", shown(options.data.as_ref())),
             ("tls.certificate", "--tls-certificate", shown(options.tls_certificate.as_ref())),
             ("tls.key", "--tls-key", shown(options.tls_key.as_ref())),
@@ -257,7 +269,7 @@ impl Layers {
             return self.unknown(name, origin, &known);
         };
         if (key.set)(&mut self.config, given).is_none() {
-            let found = if SECRETS.contains(&name) { "is wrong".to_owned() } else { given.shown() };
+            let found = if SECRETS.contains(&name) { wrong_secret(name, given) } else { given.shown() };
             self.refuse(name, found, origin, key.expected.to_owned());
         }
     }
@@ -294,6 +306,12 @@ impl Layers {
         }
         if self.wrong.is_empty() { Ok(self.config) } else { Err(ConfigErrors::Wrong(self.wrong)) }
     }
+}
+
+/// What is wrong with a value that is not shown.
+fn wrong_secret(name: &str, given: &Given) -> String {
+    let error = given.filled().filter(|_| name == STORE).and_then(|text| text.parse::<RemoteSettings>().err());
+    error.map_or_else(|| "is wrong".to_owned(), |error| format!("is wrong: {error}"))
 }
 
 fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
@@ -348,7 +366,7 @@ fn password_file(given: &Given) -> Option<FirstPassword> {
 }
 
 fn is_prefix(text: &str) -> bool {
-    text.starts_with('$') && text.len() > 1 && !text.starts_with("$$") && !text.contains('/')
+    text.starts_with('$') && !text.starts_with("$$") && text.split('/').all(|part| !matches!(part, "" | "$"))
 }
 
 fn duration(given: &Given, (least, most): (Duration, Duration)) -> Option<Duration> {
@@ -422,6 +440,24 @@ mod tests {
         let long = format!("ops_password = \"{}\"", "c4n4ry".repeat(200));
         let error = load_from(&long, &[("FOREBAY_USER", "ops")], ServeOptions::default()).unwrap_err();
         assert!(error.contains("ops_password is wrong") && !error.contains("c4n4ry"), "{error}");
+    }
+
+    #[test]
+    fn a_store_is_named_by_its_connection_string_and_moves_the_connectors_streams() {
+        let config =
+            load_from("store = \"esdb://admin:hunter2@n1,n2?tls=false\"", &[], ServeOptions::default()).unwrap();
+        assert_eq!((config.store.is_some(), config.stream_prefix()), (true, "$forebay/connectors"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let other = [("FOREBAY_STREAM_PREFIX", "$a/b")];
+        assert_eq!(load_from("", &other, ServeOptions::default()).unwrap().stream_prefix(), "$a/b");
+        assert_eq!(Config::default().stream_prefix(), "$connectors");
+        for wrong in ["a", "$", "$$a", "$a/", "$a//b"] {
+            assert!(load_from(&format!("stream_prefix = \"{wrong}\""), &[], ServeOptions::default()).is_err());
+        }
+        let store = Some("esdb://admin:hunter2@n1?tlsVerfyCert=no".to_owned());
+        let error = load_from("", &[], ServeOptions { store, ..ServeOptions::default() }).unwrap_err();
+        assert!(error.contains("\"tlsVerfyCert\" is not known: expected tlsVerifyCert (flag --store)"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

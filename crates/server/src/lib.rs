@@ -3,8 +3,9 @@
 //! This is the only crate that names the log *and* the sinks. It owns the operator's config, the listener, signals and
 //! the order of starting and stopping. It answers no request itself: the API does.
 //!
-//! Invariants: nothing is served before the log is recovered and the connectors are brought back; the log closes last;
-//! other machines are served only over TLS and when they are asked who they are, unless the operator insists.
+//! Invariants: nothing is served before the log is recovered (or the cluster answers) and the connectors are brought back,
+//! but for the word that they are waited for; the log closes last; other machines are served only over TLS and when they
+//! are asked who they are, unless the operator insists.
 //!
 //! Begin reading at `run`, then `wiring`.
 
@@ -15,6 +16,8 @@ mod logging;
 mod identity;
 mod posture;
 mod first_start;
+mod events;
+mod door;
 mod wiring;
 mod declared;
 mod certificates;
@@ -35,4 +38,4 @@ pub use offline::{LogArgs, run_offline};
 pub use options::ServeOptions;
 pub use posture::Exposed;
 pub use run::run;
-pub use wiring::{RunningServer, StartError, start};
+pub use wiring::{RunningServer, StartError, start, start_with_clock};

@@ -17,6 +17,9 @@ pub struct ServeOptions {
     /// Data directory; made when it is not there [default: ./forebay-data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The cluster that holds the events, such as esdb://node1:2113,node2:2113 [default: the embedded log].
+    #[arg(long, value_name = "CONNECTION")]
+    pub store: Option<String>,
     /// Address to serve on [default: 127.0.0.1:2113].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,

@@ -1,24 +1,29 @@
-//! Owns putting the parts together: log, catalogue, connectors, API, listener; and taking them apart in order.
+//! Owns putting the parts together: store, catalogue, connectors, API, listener; and taking them apart in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_access::{Access, Rules};
+use axum::Router;
+use forebay_access::{Access, Rules, UserError, UserStreams};
 use forebay_api::{Api, AppendLimits, NodeFacts};
 use forebay_event::{Clock, SystemClock};
-use forebay_log::{EmbeddedLog, LogLimits, LogOptions};
+use forebay_log::LogLimits;
+use forebay_runtime::management::OpenError;
 use forebay_runtime::metrics::Metrics;
 use forebay_runtime::{Connectors, RuntimeConfig};
-use forebay_store::EventStore;
+use forebay_store::{EventStore, ReadError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::certificates::{CertificateError, Certificates};
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
+use crate::door::Door;
+use crate::events::Events;
 use crate::first_start::{self, FirstStartError};
 use crate::identity::{self, IdentityError};
 use crate::listener::{self, Serving};
@@ -26,6 +31,12 @@ use crate::posture::{self, Exposed};
 
 /// Open requests get so long after the connectors have stopped.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where users of these nodes are kept in a cluster, apart from its own.
+const USERS_REMOTE: &str = "$forebay";
+
+/// The pause before connectors are read again from a cluster that was just away.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +55,9 @@ pub enum StartError {
     /// What is to be served would not be protected.
     #[error("listen {0}")]
     Exposed(#[from] Exposed),
+    /// The cluster cannot be reached as it is configured.
+    #[error("the store cannot be used: {0}")]
+    Remote(#[from] forebay_remote::ConnectError),
     /// A fresh log cannot be filled.
     #[error("the first users cannot be made: {0}")]
     FirstStart(#[from] FirstStartError),
@@ -70,7 +84,7 @@ impl From<IdentityError> for StartError {
 /// A server that is serving. Dropping it does not stop it in order; [`RunningServer::shutdown`] does.
 pub struct RunningServer {
     address: SocketAddr,
-    log: EmbeddedLog,
+    events: Events,
     connectors: Connectors,
     certificates: Option<Certificates>,
     stop_asked: CancellationToken,
@@ -87,7 +101,7 @@ impl RunningServer {
 
     /// The event store it serves.
     pub fn store(&self) -> Arc<dyn EventStore> {
-        Arc::new(self.log.clone())
+        self.events.store()
     }
 
     /// All its connectors.
@@ -120,79 +134,131 @@ impl RunningServer {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the listener broke");
         }
-        self.log.close().await;
+        self.events.close().await;
         tracing::info!("stopped");
     }
 }
 
-/// Starts a server: binds, recovers the log, brings back the connectors, applies connector files, then serves.
+/// Starts a server: binds, recovers the log or waits for the cluster, brings back the connectors, applies connector files,
+/// then serves. While it waits for a cluster, it answers that it is alive and not ready.
 pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+    start_with_clock(config, Arc::new(SystemClock::new())).await
+}
+
+/// The same by another clock.
+pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, StartError> {
     let asks = posture::asks(&config)?;
     let declared = declared::read_all(&config.connectors)?;
     let certificates = config.tls.as_ref().map(Certificates::load).transpose()?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|error| cannot_listen(config.listen, &error))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let log = open_log(&config, clock.clone())?;
-    let store: Arc<dyn EventStore> = Arc::new(log.clone());
-    let rules = Rules { asks, anonymous_streams: config.anonymous_streams };
-    let access = Access::new(store.clone(), clock.clone(), rules);
-    first_start::prepare(access.users(), &config, asks).await?;
-
-    let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let runtime = RuntimeConfig {
-        node: identity::node_id(&config.data)?,
-        stream_prefix: config.stream_prefix.clone(),
-        lease: config.lease,
-        stop_limit: config.shutdown_limit,
-        connectors_max: config.connectors_max,
-        secret_key: identity::secret_key(&config.secret_key, &config.data)?,
-    };
-    let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
+    let events = Events::open(&config, log_limits(&config), clock.clone())?;
     let (stopping, stop_asked) = (CancellationToken::new(), CancellationToken::new());
-    let node =
-        NodeFacts { name: config.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), started: clock.now() };
-    let api = Api {
-        store,
-        access,
-        connectors: connectors.clone(),
-        registry: Arc::new(registry),
-        clock,
-        node,
-        is_local: address.ip().is_loopback(),
-        is_tls: certificates.is_some(),
-        stop_asked: stop_asked.clone(),
-        limits: append_limits(&config),
-        stopping: stopping.clone(),
+    let serve = |router| {
+        let serving = Serving {
+            router,
+            connections_max: config.connections_max,
+            certificates: certificates.clone(),
+            stop: stopping.clone(),
+            limit: REQUESTS_LIMIT,
+        };
+        tokio::spawn(listener::serve(listener, serving))
     };
-    let serving = Serving {
-        router: forebay_api::router(api),
-        connections_max: config.connections_max,
-        certificates: certificates.clone(),
-        stop: stopping.clone(),
-        limit: REQUESTS_LIMIT,
+    let is_tls = certificates.is_some();
+    let (asked, stop) = (stop_asked.clone(), stopping.clone());
+    let parts = Parts { config: &config, asks, clock, address, is_tls, stop_asked: asked, stopping: stop };
+    let (serving, connectors) = if events.is_ours() {
+        let (router, connectors) = parts.router(&events).await?;
+        (serve(router), connectors)
+    } else {
+        let door = Door::new(forebay_api::waiting_router(events.store()));
+        // Ends with this function, whichever way that goes, unless it is handed on.
+        let serving = AbortOnDropHandle::new(serve(door.router()));
+        let (router, connectors) = parts.router_in_time(&events).await?;
+        door.open(router);
+        (serving.detach(), connectors)
     };
     if let Some(certificates) = &certificates {
         tokio::spawn(certificates.clone().watch(stopping.clone()));
     }
-    let server = RunningServer {
-        address,
-        log,
-        connectors,
-        certificates,
-        stop_asked,
-        stopping,
-        limit: config.shutdown_limit,
-        serving: tokio::spawn(listener::serve(listener, serving)),
-    };
+    let limit = config.shutdown_limit;
+    let server = RunningServer { address, events, connectors, certificates, stop_asked, stopping, limit, serving };
     if let Err(error) = declared::apply_all(&server.connectors, &declared).await {
         server.shutdown().await;
         return Err(error.into());
     }
-    let tls = server.certificates.is_some();
-    tracing::info!(%address, tls, data = %config.data.display(), node = config.node, asks_callers = asks, "serving");
+    let (data, store) = (config.data.display(), config.store.as_ref().map(ToString::to_string));
+    tracing::info!(%address, tls = is_tls, %data, store, node = config.node, asks_callers = asks, "serving");
     Ok(server)
+}
+
+/// What the API is made of, besides the store.
+struct Parts<'a> {
+    config: &'a Config,
+    asks: bool,
+    clock: Arc<dyn Clock>,
+    address: SocketAddr,
+    is_tls: bool,
+    stop_asked: CancellationToken,
+    stopping: CancellationToken,
+}
+
+impl Parts<'_> {
+    /// Brings back the connectors as soon as the cluster lets us.
+    async fn router_in_time(&self, events: &Events) -> Result<(Router, Connectors), StartError> {
+        loop {
+            events.answers().await;
+            match self.router(events).await {
+                Err(
+                    StartError::Connectors(OpenError::Read(ReadError::Unavailable { reason }))
+                    | StartError::FirstStart(FirstStartError::User(UserError::Read(ReadError::Unavailable { reason }))),
+                ) => {
+                    tracing::warn!(reason, "the store cannot be read yet");
+                    tokio::time::sleep(OPEN_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Brings back the connectors and builds the API over them.
+    async fn router(&self, events: &Events) -> Result<(Router, Connectors), StartError> {
+        let Self { config, asks, clock, address, is_tls, stop_asked, stopping } = self;
+        let store = events.store();
+        let users = if events.is_ours() { UserStreams::of_the_protocol() } else { UserStreams::below(USERS_REMOTE) };
+        let rules = Rules { asks: *asks, anonymous_streams: config.anonymous_streams };
+        let access = Access::new(store.clone(), users, clock.clone(), rules);
+        if events.is_ours() || *asks {
+            first_start::prepare(access.users(), config, *asks).await?;
+        }
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let runtime = RuntimeConfig {
+            node: identity::node_id(&config.data)?,
+            stream_prefix: config.stream_prefix().to_owned(),
+            lease: config.lease,
+            stop_limit: config.shutdown_limit,
+            connectors_max: config.connectors_max,
+            secret_key: identity::secret_key(&config.secret_key, &config.data)?,
+        };
+        let connectors =
+            Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
+        let (name, version) = (config.node.clone(), env!("CARGO_PKG_VERSION").to_owned());
+        let api = Api {
+            store,
+            access,
+            connectors: connectors.clone(),
+            registry: Arc::new(registry),
+            clock: clock.clone(),
+            node: NodeFacts { name, version, started: clock.now() },
+            is_local: address.ip().is_loopback(),
+            is_tls: *is_tls,
+            stop_asked: stop_asked.clone(),
+            limits: append_limits(config),
+            stopping: stopping.clone(),
+        };
+        Ok((forebay_api::router(api), connectors))
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -208,14 +274,7 @@ fn append_limits(config: &Config) -> AppendLimits {
     AppendLimits { append_size_max: config.append_size_max, event_size_max }
 }
 
-fn open_log(config: &Config, clock: Arc<dyn Clock>) -> Result<EmbeddedLog, StartError> {
+fn log_limits(config: &Config) -> LogLimits {
     let AppendLimits { append_size_max, event_size_max } = append_limits(config);
-    let limits = LogLimits { append_size_max, event_size_max };
-    let options = LogOptions { limits, ..LogOptions::new(&config.data, clock) };
-    let (log, recovery) = tokio::task::block_in_place(|| EmbeddedLog::open(options))?;
-    tracing::info!(data = %config.data.display(), "{recovery}");
-    if recovery.cut_bytes > 0 {
-        tracing::warn!(cut_bytes = recovery.cut_bytes, "a torn end was cut off; nothing in it was acknowledged");
-    }
-    Ok(log)
+    LogLimits { append_size_max, event_size_max }
 }

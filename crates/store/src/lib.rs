@@ -21,6 +21,6 @@ pub mod testing;
 pub use append::{AppendError, AppendRequest, Appended};
 pub use filter::{EventFilter, FilterSubject, InvalidFilter, Matcher};
 pub use metadata::{METADATA_TYPE, StreamMetadata, TOMBSTONE_TYPE};
-pub use port::EventStore;
+pub use port::{EventStore, Outage};
 pub use read::{AllPage, Direction, LogPoint, PageLimit, ReadAll, ReadError, ReadStream, StreamPage, StreamPoint};
 pub use subscribe::{Notice, SubscribeAll, SubscribeError, SubscribeStream, Subscription};

@@ -1,7 +1,7 @@
 //! Owns the port itself.
 
 use async_trait::async_trait;
-use forebay_event::{ExpectedRevision, Position, Revision, StreamName};
+use forebay_event::{ExpectedRevision, Position, Revision, StreamName, Timestamp};
 
 use crate::{
     AllPage, AppendError, AppendRequest, Appended, ReadAll, ReadError, ReadStream, StreamMetadata, StreamPage,
@@ -50,4 +50,19 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Position of the last event; none when the log is empty.
     async fn head(&self) -> Result<Option<Position>, ReadError>;
+
+    /// Since when and why the store is away, as far as that is known without asking; none when it answers. A store that
+    /// is never away by itself says nothing.
+    fn outage(&self) -> Option<Outage> {
+        None
+    }
+}
+
+/// A store is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Since when, by this machine's clock.
+    pub since: Timestamp,
+    /// Why, as far as it is known.
+    pub reason: String,
 }

@@ -25,10 +25,11 @@ const ARROWS: &[Arrow] = &[
     Arrow { package: "forebay-wire", uses: &[], uses_in_tests: &[] },
     // Decisions are tested over a real log.
     Arrow { package: "forebay-access", uses: &["forebay-event", "forebay-store"], uses_in_tests: &["forebay-log"] },
+    // The remote store passes the suite over the one server that is always at hand: ours, over real sockets.
     Arrow {
         package: "forebay-remote",
         uses: &["forebay-event", "forebay-store", "forebay-wire"],
-        uses_in_tests: &["forebay-store"],
+        uses_in_tests: &["forebay-store", "forebay-server"],
     },
     Arrow { package: "forebay-connector", uses: &["forebay-event"], uses_in_tests: &[] },
     Arrow { package: "forebay-script", uses: &["forebay-event"], uses_in_tests: &[] },

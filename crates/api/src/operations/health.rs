@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use forebay_event::Position;
 use forebay_runtime::management::{ConnectorView, ListQuery};
+use forebay_store::{EventStore, Outage, ReadError};
 use serde_json::{Value, json};
 
 use super::node::OperationsApi;
@@ -23,13 +24,21 @@ pub(super) async fn ready(
     if api.stopping.is_cancelled() {
         return Err(Refusal::unavailable("the server is stopping"));
     }
+    if let Some(away) = api.store.outage() {
+        return Err(Refusal::unavailable(away_text(&away)));
+    }
     api.store.head().await.map_err(|error| Refusal::unavailable(error.to_string()))?;
     status::healthy(query.one("liveCode"))
 }
 
 /// The store and each connector. One that failed or stands still is told, but makes no node unhealthy.
 pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
-    let head = api.store.head().await;
+    // A store that is known to be away is not asked: the answer would be late, and the same.
+    let away = api.store.outage();
+    let head = match &away {
+        Some(away) => Err(ReadError::Unavailable { reason: away_text(away) }),
+        None => api.store.head().await,
+    };
     let connectors = api.connectors.list(ListQuery::default()).await;
     let position = head.as_ref().ok().copied().flatten();
     let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
@@ -43,10 +52,26 @@ pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi
     };
     let store = match head {
         Ok(head) => json!({ "ok": true, "lastPosition": head.map(|position| position.to_string()) }),
-        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+        Err(error) => {
+            let since = away.map(|away| away.since.to_string());
+            json!({ "ok": false, "error": error.to_string(), "unavailableSince": since })
+        }
     };
     let connectors: Vec<_> = views.iter().map(|view| connector(view, position)).collect();
     status::health(json!({ "status": word, "store": store, "connectors": connectors }), serving)
+}
+
+/// While the store is not there yet: the same body as ever, without connectors.
+pub(crate) fn waiting(store: &dyn EventStore) -> Response {
+    let away = store.outage();
+    let (since, error) = away.map_or((None, None), |away| (Some(away.since.to_string()), Some(away_text(&away))));
+    let store = json!({ "ok": false, "error": error, "unavailableSince": since });
+    status::health(json!({ "status": "unavailable", "store": store, "connectors": [] }), false)
+}
+
+/// Why a store is away, in a sentence.
+pub(crate) fn away_text(away: &Outage) -> String {
+    format!("the store is away since {}: {}", away.since, away.reason)
 }
 
 fn connector(view: &ConnectorView, head: Option<Position>) -> Value {

@@ -10,5 +10,6 @@ mod grpc;
 pub(crate) use grpc::{
     FeaturesService, GossipService, MonitoringService, OperationsService, PersistentSubscriptionsService,
 };
+pub(crate) use health::{away_text, waiting};
 pub(crate) use node::OperationsApi;
 pub(crate) use routes::ROUTES;
