@@ -54,7 +54,7 @@ impl Password {
         &self.0
     }
 
-    /// Its hash, with a salt of its own. Costs about 20 ms and 19 MiB.
+    /// Its hash, with a salt of its own. Costs tens of milliseconds and 19 MiB.
     pub(crate) fn hash(&self) -> Result<String, NoRandom> {
         let mut salt = [0; SALT_SIZE];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| NoRandom)?;
