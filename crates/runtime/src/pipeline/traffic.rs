@@ -151,6 +151,7 @@ impl Endpoint {
                 Pass::Go => return false,
                 Pass::Probe => return true,
                 Pass::NotBefore(at) => tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(at) => {}
                     _ = changes.changed() => {}
                 },
