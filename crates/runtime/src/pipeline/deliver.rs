@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use forebay_connector::{Batch, Epoch, Failure, FailureClass, Lane, Next, Sink, Target, attempt};
 use forebay_event::{Clock, Position};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use super::policy::Policy;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
 use super::skipped::SkipLog;
+use super::tidings::Follower;
 use crate::metrics::ConnectorMetrics;
 
 /// Attempts in a row that deliver nothing until the lane rests.
@@ -69,7 +70,7 @@ pub(super) struct LaneTask {
     /// Records that were not tried yet have the next turn, as the last attempt at those that wait was in vain.
     pub(super) fresh_next: bool,
     pub(super) is_failing: bool,
-    pub(super) recoveries: watch::Receiver<u64>,
+    pub(super) recoveries: Follower,
 }
 
 /// Where a lane belongs, and its ends.
@@ -230,7 +231,7 @@ impl LaneTask {
                 },
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
-                Ok(()) = self.recoveries.changed() => self.try_all(),
+                () = self.recoveries.changed() => self.try_all(),
             }
         }
     }
@@ -423,7 +424,7 @@ impl LaneTask {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
             () = tokio::time::sleep(delay) => Ok(()),
-            Ok(()) = self.recoveries.changed() => Ok(()),
+            () = self.recoveries.changed() => Ok(()),
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use forebay_connector::{Failure, FailureClass, Next, Outcome, Receipt};
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::breaker::{BreakerLimits, Change};
 use super::gate::{Haste, Inside};
 use super::lanes::BatchLimits;
 use super::rate::{RateGuard, RateLimits};
+use super::tidings::Follower;
 use super::traffic::{Endpoint, EndpointView, Seat};
 use crate::settings::ConnectorSettings;
 
@@ -127,7 +127,7 @@ impl Flow {
     }
 
     /// Follows how often the target came back.
-    pub(super) fn recoveries(&self) -> watch::Receiver<u64> {
+    pub(super) fn recoveries(&self) -> Follower {
         self.endpoint.recoveries()
     }
 

@@ -33,6 +33,7 @@ mod breaker;
 mod rate;
 mod pace;
 mod concurrency;
+mod tidings;
 mod traffic;
 mod flow;
 mod deliver;

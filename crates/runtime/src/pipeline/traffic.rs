@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Change, Pass};
@@ -12,6 +11,7 @@ use super::concurrency::Concurrency;
 use super::gate::Gate;
 use super::pace::Pace;
 use super::rate::{RateGuard, RateLimits};
+use super::tidings::{Follower, Tidings};
 
 /// What connectors of one process share; cheap to clone.
 ///
@@ -63,9 +63,9 @@ pub(super) struct Endpoint {
     pub(super) gate: Arc<Gate>,
     state: Mutex<EndpointState>,
     /// Counts the changes of the breaker.
-    changes: watch::Sender<u64>,
+    changes: Arc<Tidings>,
     /// Counts how often the target came back.
-    recoveries: watch::Sender<u64>,
+    recoveries: Arc<Tidings>,
 }
 
 /// What is known about a place; locked for moments only.
@@ -103,8 +103,8 @@ impl Endpoint {
             name: name.to_owned(),
             gate: Gate::new(1),
             state: Mutex::new(state),
-            changes: watch::Sender::new(0),
-            recoveries: watch::Sender::new(0),
+            changes: Arc::default(),
+            recoveries: Arc::default(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Endpoint {
 
     /// Waits until the breaker lets an attempt through; answers whether that attempt is the probe.
     pub(super) async fn pass(self: &Arc<Self>) -> bool {
-        let mut changes = self.changes.subscribe();
+        let mut changes = self.changes.follow();
         loop {
             let pass = self.with(|state, now| state.breaker.pass(now));
             match pass {
@@ -153,10 +153,9 @@ impl Endpoint {
                 Pass::NotBefore(at) => tokio::select! {
                     biased;
                     () = tokio::time::sleep_until(at) => {}
-                    _ = changes.changed() => {}
+                    () = changes.changed() => {}
                 },
-                // The sender lives in this very place.
-                Pass::AfterProbe => drop(changes.changed().await),
+                Pass::AfterProbe => changes.changed().await,
             }
         }
     }
@@ -169,10 +168,10 @@ impl Endpoint {
         });
         match change {
             Change::None => {}
-            Change::Opened => self.changes.send_modify(|count| *count += 1),
+            Change::Opened => self.changes.tell(),
             Change::Closed => {
-                self.changes.send_modify(|count| *count += 1);
-                self.recoveries.send_modify(|count| *count += 1);
+                self.changes.tell();
+                self.recoveries.tell();
             }
         }
         change
@@ -181,12 +180,12 @@ impl Endpoint {
     /// The probe ended without telling anything.
     pub(super) fn abandon_probe(self: &Arc<Self>) {
         self.with(|state, now| state.breaker.abandoned(now));
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.tell();
     }
 
     /// Follows how often the target came back.
-    pub(super) fn recoveries(&self) -> watch::Receiver<u64> {
-        self.recoveries.subscribe()
+    pub(super) fn recoveries(&self) -> Follower {
+        self.recoveries.follow()
     }
 
     /// What it looks like now.
