@@ -310,26 +310,6 @@ def restart(client, server):
     client.append_to_stream(stream, current_version=1, events=events(1))
 
 
-def credentials(client, server):
-    """Who may read a stream that is for administrators alone; in clear text nobody is asked, and everybody may."""
-    stream = fresh("guarded")
-    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(1))
-    client.set_stream_metadata(stream, {"$acl": {"$r": "$admins"}})
-    scheme = {"kurrentdbclient": "kurrentdb", "esdbclient": "esdb"}[PACKAGE]
-    assert len(client.get_stream(stream)) == 1
-    for who, expected in [
-        (f"ops:{PASSWORD}", "AccessDenied"),
-        ("admin:wrong", "Unauthenticated"),
-    ]:
-        other = getattr(CLIENTS, CLIENT)(uri=server.uri(scheme, who))
-        if server.is_tls:
-            error = refused(Exception, lambda: other.get_stream(stream))
-            assert expected.lower() in (type(error).__name__ + str(error)).lower(), (type(error), error)
-        else:
-            assert len(other.get_stream(stream)) == 1
-        other.close()
-
-
 PARTS = [
     fresh_database,
     append_and_read,
@@ -342,7 +322,6 @@ PARTS = [
     subscriptions,
     checkpoints,
     operation,
-    credentials,
     flood,
     restart,
 ]

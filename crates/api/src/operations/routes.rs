@@ -36,6 +36,7 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
     },
     Route {
         doc: doc("/gossip", "Tells who the members of the cluster are")
+            .needs(Need::Nothing)
             .notes("There is one: this node, at the address that the request names.")
             .answers(&[(200, JSON, "Object", "The members."), (400, JSON, "Status", "The request names no host.")]),
         handler: || get(gossip::members),
