@@ -76,6 +76,7 @@ fn parameters(doc: &RouteDoc) -> Vec<Value> {
 fn path_parameter(name: &str) -> &'static str {
     match name {
         "id" => "The connector's id.",
+        "key" => "The key: a stream, or what ordering says; $all for the one key of all records, $none without one.",
         "kind" => "The name of a kind, or an alias of it.",
         "log_position" => "A position in the log.",
         "stream" => "The stream's name; $all is the whole log. A slash in it is written %2F.",
@@ -97,15 +98,15 @@ fn responses(doc: &RouteDoc) -> Map<String, Value> {
     responses
 }
 
-fn reference(schema: &str) -> String {
+pub(crate) fn reference(schema: &str) -> String {
     format!("#/components/schemas/{schema}")
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
+pub(crate) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-fn list_of(schema: &str) -> Value {
+pub(crate) fn list_of(schema: &str) -> Value {
     json!({ "type": "array", "items": { "$ref": reference(schema) } })
 }
 
@@ -114,18 +115,19 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(stream_schemas());
     schemas.extend(connector_schemas());
     schemas.extend(query_schemas());
+    schemas.extend(crate::connectors::parked_schemas());
     schemas
 }
 
-fn text(description: &str) -> Value {
+pub(crate) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn whole(description: &str) -> Value {
+pub(crate) fn whole(description: &str) -> Value {
     json!({ "type": "integer", "minimum": 0, "description": description })
 }
 
-fn named<const N: usize>(schemas: [(&str, Value); N]) -> Map<String, Value> {
+pub(crate) fn named<const N: usize>(schemas: [(&str, Value); N]) -> Map<String, Value> {
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
@@ -330,6 +332,8 @@ fn query_schemas() -> Map<String, Value> {
                     "createTime": time, "updateTime": time, "deleteTime": time,
                     "errorDetails": { "type": "object", "description": "Why it failed: code and message." },
                     "revision": whole("Counts the reconfigurations."),
+                    "parked": { "type": "object", "description": "What is parked: keys, records, bytes; absent when \
+                                nothing is." },
                     "restartNeeded": { "type": "boolean", "description": "It runs with older settings." },
                     "progress": { "type": "object", "description": "What the running pipeline has done: read, delivered, \
                                   skipped, parked, settled, lastProgressTime, caughtUp, failing, stalledSince, \

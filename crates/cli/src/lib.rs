@@ -20,6 +20,7 @@ mod run;
 mod connectors;
 mod apply;
 mod preview;
+mod parked;
 mod streams;
 mod quickstart;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod testing;
 pub use apply::ApplyArgs;
 pub use command::{Command, CompletionsArgs, command};
 pub use connectors::ConnectorsArgs;
+pub use parked::ParkedArgs;
 pub use preview::PreviewArgs;
 pub use quickstart::{LocalServer, QuickstartArgs, StartServer, Starting, Stop};
 pub use run::{Surroundings, run};

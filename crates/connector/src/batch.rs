@@ -34,13 +34,17 @@ pub struct Batch {
     epoch: Epoch,
     attempt: u32,
     at: Timestamp,
+    is_replay: bool,
     records: Arc<[Record]>,
 }
 
 impl Batch {
     /// Gathers records for their first attempt; none when there are no records.
     pub fn new(lane: Lane, epoch: Epoch, at: Timestamp, records: Vec<Record>) -> Option<Self> {
-        if records.is_empty() { None } else { Some(Self { lane, epoch, attempt: 1, at, records: records.into() }) }
+        if records.is_empty() {
+            return None;
+        }
+        Some(Self { lane, epoch, attempt: 1, at, is_replay: false, records: records.into() })
     }
 
     /// The same records for one more attempt, made at another time.
@@ -53,6 +57,18 @@ impl Batch {
     #[must_use]
     pub fn with_attempt(self, attempt: u32) -> Self {
         Self { attempt: attempt.max(1), ..self }
+    }
+
+    /// The same records as ones that were parked and come after others of their lane.
+    #[must_use]
+    pub fn as_replay(self) -> Self {
+        Self { is_replay: true, ..self }
+    }
+
+    /// Whether these were parked and come after others of their lane: their positions may lie below those that the lane
+    /// delivered before, and say nothing about where the lane stands.
+    pub fn is_replay(&self) -> bool {
+        self.is_replay
     }
 
     /// Which lane they belong to.

@@ -234,7 +234,8 @@ async fn a_refused_record_is_parked_with_its_key_by_setting_and_across_restarts(
     let mut again = start_with("refuse-park", &store, &pairs, None, Epoch(2));
     again.until(|progress| progress.delivered == 1 && progress.parked == 1).await;
     again.stopped().await;
-    let parked = store.events("$connectors/refuse-park/parked");
+    let mut parked = store.events("$connectors/refuse-park/parked");
+    parked.retain(|event| event.event_type() == "$conn-record-parked");
     let bodies: Vec<Value> = parked.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect();
     let revisions: Vec<_> = bodies.iter().map(|body| body["streamRevision"].as_str().unwrap()).collect();
     assert_eq!(revisions, ["2", "3", "4", "5", "6", "7", "8", "9", "10"]);
@@ -255,7 +256,8 @@ async fn what_was_tried_of_a_key_is_parked_before_what_waits_behind_it() {
     let mut connector = start("park-order", &store, &pairs);
     connector.until(|progress| progress.parked == 6).await;
     connector.stopped().await;
-    let parked = store.events("$connectors/park-order/parked");
+    let mut parked = store.events("$connectors/park-order/parked");
+    parked.retain(|event| event.event_type() == "$conn-record-parked");
     let bodies: Vec<Value> = parked.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect();
     let revisions: Vec<_> = bodies.iter().map(|body| body["streamRevision"].as_str().unwrap()).collect();
     assert_eq!(revisions, ["0", "1", "2", "3", "4", "5"]);
@@ -439,6 +441,23 @@ async fn a_store_behind_the_checkpoint_is_explained() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_ends_before_the_checkpoint_is_refused_whatever_is_read() {
+    let one_stream = [("subscription:filter:filterType", "streamId")];
+    for (id, pairs) in [
+        ("restored-log", vec![]),
+        ("restored-stream", [&one_stream[..], &[("subscription:filter:expression", "s-0")]].concat()),
+    ] {
+        let store = filled(1, 3).await;
+        let body = json!({"logPosition": "900", "streamId": "s-0", "streamRevision": "800", "epoch": 1,
+            "settledRanges": [["950", "1000"]]});
+        store.add(&format!("$connectors/{id}/checkpoints"), CHECKPOINT_TYPE, &body.to_string()).await;
+        let End::Failed(end) = start(id, &store, &pairs).ended().await else { panic!("it fails") };
+        assert_eq!(end.code, "behind-end");
+        assert!(end.message.contains("1000") && end.message.contains("restored"), "{}", end.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_write_delays_only_checkpoints() {
     let store = filled(1, 100).await;
     store.fail_appends("/checkpoints", 4);
@@ -604,7 +623,8 @@ async fn a_script_that_throws_stops_or_parks() {
     assert_eq!(connector.progress.borrow().parked, 7);
     connector.stopped().await;
     let parked = store.events("$connectors/throws/parked");
-    let body: Value = serde_json::from_slice(parked[0].data_slice()).unwrap();
+    let first = parked.iter().find(|event| event.event_type() == "$conn-record-parked").unwrap();
+    let body: Value = serde_json::from_slice(first.data_slice()).unwrap();
     assert_eq!((&body["streamId"], &body["error"]["class"]), (&json!("s-1"), &json!("script")));
 }
 

@@ -24,3 +24,4 @@ mod disk_full;
 mod deliveries;
 mod commands;
 mod curl;
+mod parking;

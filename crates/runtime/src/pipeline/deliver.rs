@@ -18,11 +18,13 @@ use super::flow::{Admitted, Flow};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
-use super::parked::ParkingLot;
+use super::parked::{LaneOrder, ParkingLot, ReplayOrder};
 use super::policy::Policy;
+use super::replay::Replays;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
 use super::skipped::SkipLog;
+use super::transform::Script;
 use crate::metrics::ConnectorMetrics;
 
 /// Attempts in a row that deliver nothing until the lane rests.
@@ -41,7 +43,9 @@ pub(super) struct Delivery {
     pub(super) flow: Arc<Flow>,
     pub(super) policy: Policy,
     pub(super) skips: SkipLog,
-    pub(super) parking: Arc<dyn ParkingLot>,
+    pub(super) parking: Arc<ParkingLot>,
+    /// What makes records of those parked ones that the transform failed on.
+    pub(super) script: Option<Script>,
     pub(super) metrics: ConnectorMetrics,
     pub(super) is_logging: bool,
     pub(super) stop: CancellationToken,
@@ -62,6 +66,7 @@ pub(super) struct LaneTask {
     pub(super) pending: Pending,
     pub(super) held: Held,
     pub(super) parked: HashSet<Key>,
+    pub(super) replays: Replays,
     pub(super) standing: Option<Position>,
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
@@ -77,6 +82,10 @@ pub(super) struct LaneSite {
     pub(super) reports: mpsc::Sender<Report>,
     /// Keys whose records were parked by an earlier run.
     pub(super) parked: HashSet<Key>,
+    /// Those of them that are to be replayed.
+    pub(super) replays: Vec<ReplayOrder>,
+    /// Commands about parked keys.
+    pub(super) orders: mpsc::Receiver<LaneOrder>,
 }
 
 /// The lane ends.
@@ -111,6 +120,7 @@ impl LaneTask {
             reports: site.reports,
             held,
             parked: site.parked,
+            replays: Replays::new(site.orders, site.replays),
             standing: None,
             fruitless: 0,
             resting_until: None,
@@ -210,6 +220,7 @@ impl LaneTask {
                 Wake::At(at) => at,
                 Wake::ByInput => Instant::now() + Duration::from_secs(3600),
             };
+            let at = self.replays.next_due().map_or(at, |due| due.min(at));
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
@@ -217,6 +228,7 @@ impl LaneTask {
                     Some(records) => self.pending.take_in(records),
                     None => is_open = false,
                 },
+                order = self.replays.ordered() => self.obey(order).await?,
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
                 Ok(()) = self.recoveries.changed() => self.try_at_once(),
@@ -226,6 +238,9 @@ impl LaneTask {
 
     /// Does the next thing that can be done; answers what to wait for when there is none.
     async fn step(&mut self) -> Step<Option<Wake>> {
+        if self.replay().await? {
+            return Ok(None);
+        }
         if let Some(until) = self.resting_until {
             if Instant::now() < until {
                 return Ok(Some(Wake::At(until)));

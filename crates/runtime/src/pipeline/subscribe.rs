@@ -1,5 +1,6 @@
 //! Owns reading: an open subscription, reopened when it breaks, filtered, and held to the window.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) enum Onward {
 
 /// What reading needs.
 pub(super) struct ReaderParts {
+    /// Where records came from that an earlier run parked, and that are parked still or were replayed or dropped.
+    pub(super) known: HashSet<Position>,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) filter: Filter,
     pub(super) keying: Keying,
@@ -216,6 +219,13 @@ impl Reader {
         for event in events {
             let before = self.seen;
             let revision = self.reads_stream.then(|| event.revision());
+            let last = before.and_then(|mark| mark.revision);
+            if let (Some(last), Some(revision)) = (last, revision)
+                && revision > last.next()
+            {
+                tracing::warn!(stream = event.stream(), last_read = %last, next_read = %revision,
+                    "a stretch of the stream is truncated or scavenged and is passed over");
+            }
             self.saw(Mark { position: event.position(), revision });
             let Some(key) = self.keep(&event) else { continue };
             let size = event.size();
@@ -240,7 +250,7 @@ impl Reader {
 
     /// The key of an event that goes on; none for one that is settled already, dropped, or our own bookkeeping.
     fn keep(&self, event: &RecordedEvent) -> Option<super::key::Key> {
-        if self.settled.contains(event.position()) {
+        if self.settled.contains(event.position()) || self.parts.known.contains(&event.position()) {
             return None;
         }
         if !self.reads_stream && event.stream().starts_with(self.parts.own_streams.as_str()) {
@@ -266,18 +276,11 @@ fn may_pass(error: &SubscribeError) -> bool {
 
 fn failure_of(error: &SubscribeError) -> PipelineFailure {
     let code = match error {
+        SubscribeError::BehindEnd { from, end } => return PipelineFailure::behind_end(*from, *end),
         SubscribeError::StreamDeleted { .. } | SubscribeError::Read(ReadError::StreamDeleted { .. }) => {
             "stream-deleted"
         }
-        SubscribeError::BehindEnd { .. } => "behind-end",
         SubscribeError::Closed | SubscribeError::Read(_) => "store",
     };
-    let message = match error {
-        SubscribeError::BehindEnd { from, end } => format!(
-            "cannot continue behind position {from}: the store ends at {end}; it was restored to an earlier state or is \
-             another store, so start the connector from a position that it has"
-        ),
-        other => format!("reading cannot go on: {other}"),
-    };
-    PipelineFailure { code, message }
+    PipelineFailure { code, message: format!("reading cannot go on: {error}") }
 }

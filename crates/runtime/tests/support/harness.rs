@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::settings::SettingsMap;
+use forebay_connector::settings::{SettingsMap, decode};
 use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, Traffic, run};
+use forebay_runtime::pipeline::{End, ParkedDesk, ParkedLook, Plan, Progress, Run, Surroundings, Traffic, run};
+use forebay_runtime::settings::ConnectorSettings;
 use forebay_store::{EventStore, LogPoint};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ pub(crate) struct Running {
     pub(crate) fenced: CancellationToken,
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) running: oneshot::Receiver<()>,
+    pub(crate) parked: ParkedDesk,
     task: JoinHandle<End>,
 }
 
@@ -55,16 +57,11 @@ pub(crate) struct Order {
 pub(crate) fn start_in(plan: Plan, store: &Arc<MemoryStore>, order: Order) -> Running {
     let id = plan.connector_id().to_owned();
     let Order { start_from, epoch, traffic } = order;
-    let surroundings = Surroundings {
-        store: Arc::clone(store) as Arc<dyn EventStore>,
-        clock: Arc::new(SystemClock::new()),
-        metrics: Metrics::default(),
-        traffic,
-        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
-    };
+    let surroundings = Surroundings { traffic, ..surroundings(&id, store) };
     let (stop, fenced) = (CancellationToken::new(), CancellationToken::new());
     let (told, running) = oneshot::channel();
     let (sender, progress) = watch::channel(Progress::default());
+    let parked = ParkedDesk::default();
     let order = Run {
         start_from,
         epoch,
@@ -72,9 +69,10 @@ pub(crate) fn start_in(plan: Plan, store: &Arc<MemoryStore>, order: Order) -> Ru
         fenced: fenced.clone(),
         stop_limit: Duration::from_secs(10),
         running: told,
+        parked: parked.clone(),
     };
     let task = tokio::spawn(run(plan, surroundings, order, sender));
-    Running { stop, fenced, progress, running, task }
+    Running { stop, fenced, progress, running, parked, task }
 }
 
 impl Running {
@@ -106,6 +104,27 @@ impl Running {
     pub(crate) async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
+    }
+}
+
+/// What is parked by a connector: as its pipeline knows it if it runs, as its stream says otherwise.
+pub(crate) async fn look(
+    id: &str,
+    store: &Arc<MemoryStore>,
+    pairs: &[(&str, &str)],
+    desk: Option<&ParkedDesk>,
+) -> ParkedLook {
+    let settings = decode::<ConnectorSettings>(&settings(pairs)).unwrap();
+    ParkedLook::at(desk, id, &settings, &surroundings(id, store)).await.unwrap()
+}
+
+fn surroundings(id: &str, store: &Arc<MemoryStore>) -> Surroundings {
+    Surroundings {
+        store: Arc::clone(store) as Arc<dyn EventStore>,
+        clock: Arc::new(SystemClock::new()),
+        metrics: Metrics::default(),
+        traffic: Traffic::default(),
+        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
     }
 }
 

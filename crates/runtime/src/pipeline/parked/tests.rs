@@ -1,0 +1,1 @@
+//! Owns tests of the lot that no pipeline shows: stored forms and counts.
