@@ -302,9 +302,10 @@ impl Refusal {
     fn of_parked(id: &str, refusal: ParkedRefusal, message: String) -> Self {
         match refusal {
             ParkedRefusal::NoKey { .. } | ParkedRefusal::NoRecord { .. } => Self::not_found(message).resource(id),
-            ParkedRefusal::Replaying { .. } | ParkedRefusal::NotRunning | ParkedRefusal::Conflict => {
-                Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message)
-            }
+            ParkedRefusal::Replaying { .. }
+            | ParkedRefusal::NotRunning
+            | ParkedRefusal::Conflict
+            | ParkedRefusal::Full { .. } => Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message),
             ParkedRefusal::Busy { .. } => Self::unavailable(message),
             ParkedRefusal::Append(error @ (AppendError::EventTooLarge { .. } | AppendError::AppendTooLarge { .. })) => {
                 error.into()

@@ -25,6 +25,15 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// What a sink with transactions keeps of records that were parked, so that none is written twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedNumbers {
+    /// The number of each record of the batch, in order; no other record of the connector ever has it.
+    pub numbers: Arc<[u64]>,
+    /// What was kept of lower numbers is of no use any more.
+    pub oldest: u64,
+}
+
 /// Records handed to a sink at once: never empty, in log order.
 ///
 /// The runtime bounds a batch by count, bytes and age before the sink sees it.
@@ -34,7 +43,7 @@ pub struct Batch {
     epoch: Epoch,
     attempt: u32,
     at: Timestamp,
-    is_replay: bool,
+    parked: Option<ParkedNumbers>,
     records: Arc<[Record]>,
 }
 
@@ -44,7 +53,7 @@ impl Batch {
         if records.is_empty() {
             return None;
         }
-        Some(Self { lane, epoch, attempt: 1, at, is_replay: false, records: records.into() })
+        Some(Self { lane, epoch, attempt: 1, at, parked: None, records: records.into() })
     }
 
     /// The same records for one more attempt, made at another time.
@@ -61,14 +70,14 @@ impl Batch {
 
     /// The same records as ones that were parked and come after others of their lane.
     #[must_use]
-    pub fn as_replay(self) -> Self {
-        Self { is_replay: true, ..self }
+    pub fn of_parked(self, parked: ParkedNumbers) -> Self {
+        Self { parked: Some(parked), ..self }
     }
 
-    /// Whether these were parked and come after others of their lane: their positions may lie below those that the lane
-    /// delivered before, and say nothing about where the lane stands.
-    pub fn is_replay(&self) -> bool {
-        self.is_replay
+    /// Of records that were parked, their numbers; none for records that come in their turn. The positions of parked ones
+    /// may lie below those that the lane delivered before, and say nothing about where the lane stands.
+    pub fn parked(&self) -> Option<&ParkedNumbers> {
+        self.parked.as_ref()
     }
 
     /// Which lane they belong to.

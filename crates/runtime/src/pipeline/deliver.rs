@@ -212,6 +212,10 @@ impl LaneTask {
             if self.shared.stop.is_cancelled() {
                 return Err(Ended::Stopped);
             }
+            // A lane that always has something to do still hears what is asked of it.
+            if let Some(order) = self.replays.ordered_now() {
+                self.obey(order).await?;
+            }
             let Some(wake) = self.step().await? else { continue };
             if !is_open && wake == Wake::ByInput {
                 return Ok(());
@@ -220,7 +224,8 @@ impl LaneTask {
                 Wake::At(at) => at,
                 Wake::ByInput => Instant::now() + Duration::from_secs(3600),
             };
-            let at = self.replays.next_due().map_or(at, |due| due.min(at));
+            let replay = self.replays.next_due().filter(|_| self.resting_until.is_none());
+            let at = replay.map_or(at, |due| due.min(at));
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
@@ -238,14 +243,14 @@ impl LaneTask {
 
     /// Does the next thing that can be done; answers what to wait for when there is none.
     async fn step(&mut self) -> Step<Option<Wake>> {
-        if self.replay().await? {
-            return Ok(None);
-        }
         if let Some(until) = self.resting_until {
             if Instant::now() < until {
                 return Ok(Some(Wake::At(until)));
             }
             self.resting_until = None;
+        }
+        if self.replay().await? {
+            return Ok(None);
         }
         if !self.held.is_empty()
             && let Some(again) = self.held.take_due(&self.shared.flow.batch_limits(self.shared.limits))
@@ -275,18 +280,21 @@ impl LaneTask {
         let mut known = Settlement::new(Fate::Delivered);
         while batch.len() < limits.records && bytes < limits.bytes {
             let Some(front) = self.pending.front() else { break };
-            let diverted = front.doomed.is_some() || self.parked.contains(&front.key);
-            if diverted && !self.held.holds(front.key) && !batch.is_empty() {
+            // What the target holds is settled, whatever became of its key since.
+            let is_known = self.standing.is_some_and(|standing| front.record.event().position() <= standing);
+            let is_parked = self.parked.contains(&front.key);
+            let diverted = !is_known && (front.doomed.is_some() || is_parked) && !self.held.holds(front.key);
+            if diverted && !batch.is_empty() {
                 break;
             }
             let Some(record) = self.pending.pop() else { break };
             if self.held.holds(record.key) {
                 self.held.push(record);
+            } else if is_known {
+                known.add(&record);
             } else if diverted {
                 self.divert(record).await?;
                 break;
-            } else if self.standing.is_some_and(|standing| record.record.event().position() <= standing) {
-                known.add(&record);
             } else {
                 bytes += record.bytes;
                 batch.push(record);
@@ -320,7 +328,7 @@ impl LaneTask {
             }
             self.put_back_in_front(rest);
         }
-        let admitted = self.admitted(&records).await?;
+        let admitted = self.admitted(records.len(), records.iter().map(|record| record.bytes).sum()).await?;
         let mut sent = Vec::with_capacity(records.len());
         let mut bare = Vec::with_capacity(records.len());
         for Tracked { seq, key, bytes, record, .. } in records {
@@ -343,13 +351,12 @@ impl LaneTask {
         self.answered(&batch, sent, receipt, number).await
     }
 
-    /// Waits until an attempt at these records may be made.
-    async fn admitted(&mut self, records: &[Tracked]) -> Step<Admitted> {
-        let bytes = records.iter().map(|record| record.bytes).sum();
+    /// Waits until an attempt at so many records of so many bytes may be made.
+    pub(super) async fn admitted(&mut self, records: usize, bytes: usize) -> Step<Admitted> {
         tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            admitted = self.shared.flow.admit(records.len(), bytes) => Ok(admitted),
+            admitted = self.shared.flow.admit(records, bytes) => Ok(admitted),
         }
     }
 

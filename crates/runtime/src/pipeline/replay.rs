@@ -1,13 +1,16 @@
 //! Owns the replay of parked records: in the lane of their key, in turn with what the lane delivers.
 //!
 //! The first record goes alone, as a probe. The rest follow in order while new records of the key queue behind them; when
-//! none is left, the key is as any other again. What was delivered is stored before the next ones go, so that a crash
-//! repeats no more than one batch.
+//! none is left, the key is as any other again. Attempts go the way of all attempts (rate, breaker, room, policy). What
+//! was delivered is stored before the next ones go, so that a crash repeats no more than one batch.
+//!
+//! A replay ends even if records of its key arrive all the time: the rate that was asked for holds only for what was
+//! parked then, and a turn delivers at least two records before the lane parks one more.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forebay_connector::{Batch, Failure, FailureClass, Next, Outcome, attempt};
+use forebay_connector::{Batch, Failure, FailureClass, Outcome, Receipt, attempt};
 use forebay_event::Record;
 use forebay_script::Transformed;
 use tokio::sync::{mpsc, oneshot};
@@ -16,11 +19,16 @@ use tokio::time::Instant;
 use super::deliver::{Delivery, Ended, LaneTask, Step};
 use super::key::Key;
 use super::parked::{LaneOrder, ParkError, Parked, ParkedCommand, ParkedOutcome, ParkedRefusal, ReplayOrder};
+use super::policy::{Action, Verdict};
 use super::run::PipelineFailure;
 use super::transform::failure_of as failure_of_script;
 
 /// The pause before the store is asked again for records that it did not answer.
 const READ_PAUSE: Duration = Duration::from_secs(2);
+/// The lane's own turn comes when replays have delivered so many records; in its turn it parks at most one.
+const TURN_RECORDS: u32 = 2;
+/// The reason that is kept with a record which the policy leaves out.
+const SKIPPED_BY_POLICY: &str = "left out by the connector's error policy";
 
 type Reply = oneshot::Sender<Result<ParkedOutcome, ParkedRefusal>>;
 
@@ -28,16 +36,17 @@ type Reply = oneshot::Sender<Result<ParkedOutcome, ParkedRefusal>>;
 pub(super) struct Replays {
     orders: mpsc::Receiver<LaneOrder>,
     queue: VecDeque<Replay>,
-    /// The last step was one of these: what the lane delivers otherwise goes next.
-    went_last: bool,
+    /// Records that replays have delivered in this turn.
+    turn: u32,
 }
 
 /// A key that is being replayed.
 struct Replay {
-    key: Key,
-    records_per_s: Option<u32>,
-    /// A record got through: what fails from here on is tried again as usual.
-    is_probed: bool,
+    order: ReplayOrder,
+    /// Only one attempt at its first record was asked for.
+    is_single: bool,
+    /// A failure may have been another record's: they go one at a time until one is judged.
+    goes_alone: bool,
     failures: u32,
     since: Instant,
     due: Instant,
@@ -47,16 +56,24 @@ struct Replay {
 
 /// What came of trying the first parked records of a key.
 enum Tried {
-    /// All of them were delivered; none if there are no more.
+    /// All of them were delivered, so many; none if there are no more.
     Delivered(u32),
-    /// One was not, the first of those.
-    Failed(Box<Parked>, Failure),
+    /// One was not: the first of those.
+    Failed(Box<NotTaken>),
+}
+
+/// A parked record that was tried and not delivered.
+struct NotTaken {
+    parked: Parked,
+    record: Option<Record>,
+    failure: Failure,
+    went_alone: bool,
 }
 
 impl Replays {
     pub(super) fn new(orders: mpsc::Receiver<LaneOrder>, ordered: Vec<ReplayOrder>) -> Self {
-        let queue = ordered.into_iter().map(Replay::of).collect();
-        Self { orders, queue, went_last: false }
+        let queue = ordered.into_iter().map(|order| Replay::of(order, None)).collect();
+        Self { orders, queue, turn: 0 }
     }
 
     /// The next command; never when nobody can give one any more.
@@ -67,33 +84,60 @@ impl Replays {
         }
     }
 
+    /// The next command, if there is one now.
+    pub(super) fn ordered_now(&mut self) -> Option<LaneOrder> {
+        self.orders.try_recv().ok()
+    }
+
     /// When the next replay goes on.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.queue.iter().map(|replay| replay.due).min()
     }
 
     fn holds(&self, key: Key) -> bool {
-        self.queue.iter().any(|replay| replay.key == key)
+        self.queue.iter().any(|replay| replay.order.key == key)
     }
 
     /// The replay that is due first, unless it is not their turn.
     fn take_due(&mut self) -> Option<Replay> {
-        if std::mem::take(&mut self.went_last) {
+        if self.turn >= TURN_RECORDS {
+            self.turn = 0;
             return None;
         }
         let now = Instant::now();
-        let first = self.queue.iter().enumerate().filter(|(_, replay)| replay.due <= now);
-        let (at, _) = first.min_by_key(|(_, replay)| replay.due)?;
-        self.went_last = true;
+        let due = self.queue.iter().enumerate().filter(|(_, replay)| replay.due <= now);
+        let first = due.min_by_key(|(_, replay)| replay.due);
+        let Some((at, _)) = first else {
+            self.turn = 0;
+            return None;
+        };
         self.queue.remove(at)
+    }
+
+    fn forget(&mut self, key: Key) {
+        self.queue.retain(|replay| replay.order.key != key);
     }
 }
 
 impl Replay {
-    fn of(order: ReplayOrder) -> Self {
+    fn of(order: ReplayOrder, reply: Option<Reply>) -> Self {
         let now = Instant::now();
-        let ReplayOrder { key, records_per_s, is_probed } = order;
-        Self { key, records_per_s, is_probed, failures: 0, since: now, due: now, reply: None }
+        Self { order, is_single: false, goes_alone: false, failures: 0, since: now, due: now, reply }
+    }
+
+    /// How many records the next attempt takes at most, and the pause that so many ask for.
+    fn stride(&self, records_max: usize, first: &Parked) -> (usize, Duration) {
+        let rate =
+            self.order.records_per_s.filter(|_| self.order.up_to.is_none_or(|up_to| first.number.get() <= up_to));
+        let records = match rate {
+            _ if !self.order.is_probed || self.goes_alone => 1,
+            None => records_max,
+            Some(per_s) => records_max.min(per_s as usize),
+        };
+        let records = records.max(1);
+        let pause =
+            rate.map(|per_s| Duration::from_secs(1) * u32::try_from(records).unwrap_or(u32::MAX) / per_s.max(1));
+        (records, pause.unwrap_or_default())
     }
 
     fn answer(&mut self, answer: ParkedOutcome) {
@@ -117,18 +161,18 @@ impl LaneTask {
             let _ = reply.send(Err(ParkedRefusal::NoKey { key: text }));
             return Ok(());
         }
+        let shared = self.shared.clone();
         match command {
-            ParkedCommand::Retry => self.retry(key, reply).await,
+            ParkedCommand::Retry => {
+                let order = ReplayOrder { key, records_per_s: None, up_to: None, is_probed: false };
+                self.replays.queue.push_back(Replay { is_single: true, ..Replay::of(order, Some(reply)) });
+            }
             ParkedCommand::Replay { records_per_s } => {
-                let shared = self.shared.clone();
-                shared.note(shared.parking.replay_begins(key, records_per_s)).await?;
-                let mut replay = Replay::of(ReplayOrder { key, records_per_s, is_probed: false });
-                replay.reply = Some(reply);
-                self.replays.queue.push_back(replay);
-                Ok(())
+                let up_to = shared.note(shared.parking.replay_begins(key, records_per_s)).await?;
+                let order = ReplayOrder { key, records_per_s, up_to, is_probed: false };
+                self.replays.queue.push_back(Replay::of(order, Some(reply)));
             }
             change @ (ParkedCommand::Edit { .. } | ParkedCommand::Drop { .. }) => {
-                let shared = self.shared.clone();
                 let changed = tokio::select! {
                     biased;
                     () = shared.stop.cancelled() => return Err(Ended::Stopped),
@@ -136,81 +180,122 @@ impl LaneTask {
                 };
                 self.free_if_empty(key).await;
                 let _ = reply.send(changed);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Does one step of the replay that is due, if it is its turn; answers whether it did.
     pub(super) async fn replay(&mut self) -> Step<bool> {
         let Some(mut replay) = self.replays.take_due() else { return Ok(false) };
-        let limit = self.shared.limits.records;
-        let count = match (replay.is_probed, replay.records_per_s) {
-            (false, _) => 1,
-            (true, None) => limit,
-            (true, Some(per_s)) => limit.min(per_s as usize).max(1),
+        let key = replay.order.key;
+        let limits = self.shared.flow.batch_limits(self.shared.limits);
+        let begun = Instant::now();
+        let Some(first) = self.shared.parking.first(key, 1, 1).await.pop() else {
+            self.free_if_empty(key).await;
+            return Ok(true);
         };
-        match self.try_parked(replay.key, count, replay.failures.saturating_add(1)).await? {
+        let (records, pause) = replay.stride(limits.records, &first);
+        let parked = self.shared.parking.first(key, records, limits.bytes).await;
+        match self.try_parked(key, parked, replay.failures.saturating_add(1)).await? {
             Tried::Delivered(records) => {
-                let left = self.shared.left(replay.key).await;
+                self.replays.turn = self.replays.turn.saturating_add(records);
+                let left = self.shared.left(key).await;
                 replay.answer(ParkedOutcome::Delivered { left });
-                if left == 0 || records == 0 {
-                    self.free_if_empty(replay.key).await;
-                    return Ok(true);
+                if left == 0 {
+                    self.free_if_empty(key).await;
+                } else if !replay.is_single {
+                    replay.order.is_probed = true;
+                    replay.goes_alone = false;
+                    replay.failures = 0;
+                    replay.due = begun + pause;
+                    self.replays.queue.push_back(replay);
                 }
-                let pause = replay.records_per_s.map(|per_s| Duration::from_secs(1) * records / per_s.max(1));
-                replay.is_probed = true;
-                replay.failures = 0;
-                replay.due = Instant::now() + pause.unwrap_or_default();
-                self.replays.queue.push_back(replay);
+                self.fruitful().await?;
             }
-            Tried::Failed(parked, failure) => self.replay_failed(replay, &parked, &failure).await?,
+            Tried::Failed(not_taken) => {
+                self.replays.turn = TURN_RECORDS;
+                self.replay_failed(replay, *not_taken).await?;
+            }
         }
         Ok(true)
     }
 
-    /// What may pass is tried again once a record got through; what does not ends the replay, and the key stays parked.
-    async fn replay_failed(&mut self, mut replay: Replay, parked: &Parked, failure: &Failure) -> Step {
-        self.count_failure(failure);
+    /// The policy says what becomes of a record that failed again. But a probe that is refused harms nobody: somebody
+    /// waits for its answer, and the key stays parked.
+    async fn replay_failed(&mut self, mut replay: Replay, not_taken: NotTaken) -> Step {
+        self.count_failure(&not_taken.failure);
         if replay.failures == 0 {
             replay.since = Instant::now();
         }
         replay.failures = replay.failures.saturating_add(1);
-        let delay = match failure.next {
-            Next::Retry { .. } if replay.is_probed => {
-                self.shared.backoff.delay(self.streak(failure, replay.since.elapsed(), replay.failures))
+        if replay.is_single {
+            return self.replay_ends(replay, &not_taken).await;
+        }
+        let action = match self.shared.policy.verdict(&not_taken.failure, not_taken.went_alone) {
+            Verdict::Alone => {
+                replay.goes_alone = true;
+                replay.due = Instant::now();
+                self.replays.queue.push_back(replay);
+                return Ok(());
             }
-            _ => None,
+            Verdict::Final(action) => action,
+            Verdict::Wait => {
+                let streak = self.streak(&not_taken.failure, replay.since.elapsed(), replay.failures);
+                if let Some(delay) = self.shared.backoff.delay(streak) {
+                    return self.replay_waits(replay, &not_taken, delay).await;
+                }
+                self.shared.policy.at_last(not_taken.failure.class)
+            }
         };
-        if let Some(delay) = delay {
-            self.log_wait(failure, delay, replay.failures);
-            replay.due = Instant::now() + delay;
-            self.replays.queue.push_back(replay);
-            return Ok(());
+        let (is_probed, attempts) = (replay.order.is_probed, replay.failures);
+        match (action, &not_taken.record) {
+            (Action::Skip, Some(record)) => {
+                self.note_skipped(record, &not_taken.failure, attempts).await?;
+                let shared = self.shared.clone();
+                let (key, number) = (replay.order.key, not_taken.parked.number.get());
+                shared.note(shared.parking.dropped(key, Some(number), SKIPPED_BY_POLICY)).await?;
+                let left = shared.left(key).await;
+                replay.answer(ParkedOutcome::Dropped { records: 1 });
+                if left == 0 {
+                    self.free_if_empty(key).await;
+                } else {
+                    (replay.failures, replay.due) = (0, Instant::now());
+                    self.replays.queue.push_back(replay);
+                }
+                Ok(())
+            }
+            (Action::Stop | Action::Retry, Some(record)) if is_probed => {
+                self.replay_ends(replay, &not_taken).await?;
+                Err(Ended::Failed(super::answer::failure_of(record, &not_taken.failure, attempts)))
+            }
+            _ => self.replay_ends(replay, &not_taken).await,
         }
-        if self.shared.is_logging {
-            tracing::warn!(connector = %self.shared.connector_id, lane = %self.lane, position = %parked.position,
-                class = failure.class.label(), "the replay of a parked key gave up");
-        }
-        let shared = self.shared.clone();
-        shared.note(shared.parking.refused(replay.key, parked, failure, true)).await?;
-        let answer = self.shared.refusal(replay.key, failure).await;
-        replay.answer(answer);
-        Ok(())
     }
 
-    async fn retry(&mut self, key: Key, reply: Reply) -> Step {
-        let answer = match self.try_parked(key, 1, 1).await? {
-            Tried::Delivered(_) => ParkedOutcome::Delivered { left: self.shared.left(key).await },
-            Tried::Failed(parked, failure) => {
-                self.count_failure(&failure);
-                let shared = self.shared.clone();
-                shared.note(shared.parking.refused(key, &parked, &failure, false)).await?;
-                self.shared.refusal(key, &failure).await
-            }
-        };
-        self.free_if_empty(key).await;
-        let _ = reply.send(Ok(answer));
+    async fn replay_waits(&mut self, mut replay: Replay, not_taken: &NotTaken, delay: Duration) -> Step {
+        let failure = &not_taken.failure;
+        self.log_wait(failure, delay, replay.failures);
+        replay.due = Instant::now() + delay;
+        let message = self.shared.parking.without_secrets(failure.reason.clone());
+        let left = self.shared.left(replay.order.key).await;
+        replay.answer(ParkedOutcome::Waiting { class: failure.class.label(), message, left });
+        self.replays.queue.push_back(replay);
+        self.failing(Some(failure.class)).await
+    }
+
+    /// The key stays parked; what was answered about its first record is kept with it.
+    async fn replay_ends(&mut self, mut replay: Replay, not_taken: &NotTaken) -> Step {
+        let NotTaken { parked, failure, .. } = not_taken;
+        let (key, shared) = (replay.order.key, self.shared.clone());
+        if shared.is_logging && !replay.is_single {
+            tracing::warn!(connector = %shared.connector_id, lane = %self.lane, position = %parked.position,
+                class = failure.class.label(), "the replay of a parked key gave up");
+        }
+        shared.note(shared.parking.refused(key, parked, failure, !replay.is_single)).await?;
+        let message = shared.parking.without_secrets(failure.reason.clone());
+        let left = shared.left(key).await;
+        replay.answer(ParkedOutcome::Refused { class: failure.class.label(), message, left });
         Ok(())
     }
 
@@ -218,25 +303,28 @@ impl LaneTask {
     async fn free_if_empty(&mut self, key: Key) {
         if !self.shared.parking.holds(key).await {
             self.parked.remove(&key);
-            self.replays.queue.retain(|replay| replay.key != key);
+            self.replays.forget(key);
+            if self.shared.is_logging {
+                tracing::info!(connector = %self.shared.connector_id, lane = %self.lane,
+                    "nothing is parked of a key any more, it flows again");
+            }
         }
     }
 
     /// Tries the first parked records of a key and notes what was delivered.
-    async fn try_parked(&mut self, key: Key, count: usize, number: u32) -> Step<Tried> {
+    async fn try_parked(&mut self, key: Key, mut parked: Vec<Parked>, number: u32) -> Step<Tried> {
         let shared = self.shared.clone();
-        let mut parked = shared.parking.first(key, count, shared.limits.bytes).await;
         let Some(first) = parked.first().cloned() else { return Ok(Tried::Delivered(0)) };
-        let read = match shared.parking.records(&parked).await {
-            Ok(read) => read,
-            Err(error) => {
-                let failure = Failure::retry(FailureClass::Local, error.to_string()).after(READ_PAUSE);
-                return Ok(Tried::Failed(Box::new(first), failure));
-            }
+        let failed = |failure| {
+            let not_taken = NotTaken { parked: first.clone(), record: None, failure, went_alone: true };
+            Ok(Tried::Failed(Box::new(not_taken)))
         };
-        let (records, failure) = self.shared.made_ready(read).await;
+        let (records, failure) = match shared.parking.records(&parked).await {
+            Ok(read) => shared.made_ready(read).await,
+            Err(error) => return failed(Failure::retry(FailureClass::Local, error.to_string()).after(READ_PAUSE)),
+        };
         if let (true, Some(failure)) = (records.is_empty(), failure) {
-            return Ok(Tried::Failed(Box::new(first), failure));
+            return failed(failure);
         }
         parked.truncate(records.len());
         let (mut gone, mut bare, mut sent) = (Vec::new(), Vec::new(), Vec::new());
@@ -250,38 +338,48 @@ impl LaneTask {
                 None => gone.push(parked.number.get()),
             }
         }
-        let mut failed = None;
-        if let Some(batch) = Batch::new(self.lane, shared.epoch, shared.clock.now(), bare) {
-            let batch = batch.with_attempt(number).as_replay();
-            shared.metrics.attempt_begins(true);
-            let receipt = attempt(self.sink.as_mut(), &batch, shared.target.attempt_limit(batch.len())).await;
-            shared.metrics.attempt_ended(None);
-            for (parked, outcome) in sent.into_iter().zip(receipt.outcomes()) {
+        let mut not_taken = None;
+        if let Some((batch, receipt)) = self.attempt_parked(bare, &sent, number).await? {
+            for ((parked, record), outcome) in sent.into_iter().zip(batch.records()).zip(receipt.outcomes()) {
                 match failure_in(outcome) {
                     None => gone.push(parked.number.get()),
-                    Some(failure) => {
-                        failed.get_or_insert((Box::new(parked), failure));
+                    Some(failure) if not_taken.is_none() => {
+                        let (record, went_alone) = (Some(record.clone()), batch.len() == 1);
+                        not_taken = Some(Box::new(NotTaken { parked, record, failure, went_alone }));
                     }
+                    Some(_) => {}
                 }
             }
         }
         let delivered = u32::try_from(gone.len()).unwrap_or(u32::MAX);
         if !gone.is_empty() {
-            shared.note(shared.parking.replayed(key, gone)).await?;
+            // Also when it is asked to stop: what is not noted is delivered again.
+            shared.parking.replayed(key, gone).await.map_err(not_noted)?;
         }
-        match failed {
-            Some((parked, failure)) => Ok(Tried::Failed(parked, failure)),
-            None => Ok(Tried::Delivered(delivered)),
-        }
+        Ok(not_taken.map_or(Tried::Delivered(delivered), Tried::Failed))
+    }
+
+    /// Makes one attempt, on the way that all attempts go.
+    async fn attempt_parked(
+        &mut self,
+        records: Vec<Record>,
+        sent: &[Parked],
+        number: u32,
+    ) -> Step<Option<(Batch, Receipt)>> {
+        let shared = self.shared.clone();
+        let bytes = records.iter().map(|record| record.event().size()).sum();
+        let Some(batch) = Batch::new(self.lane, shared.epoch, shared.clock.now(), records) else { return Ok(None) };
+        let batch = batch.with_attempt(number).of_parked(shared.parking.numbers(sent).await);
+        let admitted = self.admitted(batch.len(), bytes).await?;
+        shared.metrics.attempt_begins(number > 1);
+        let receipt = attempt(self.sink.as_mut(), &batch, shared.target.attempt_limit(batch.len())).await;
+        admitted.learn(&receipt);
+        shared.metrics.attempt_ended(None);
+        Ok(Some((batch, receipt)))
     }
 }
 
 impl Delivery {
-    async fn refusal(&self, key: Key, failure: &Failure) -> ParkedOutcome {
-        let message = self.parking.without_secrets(failure.reason.clone());
-        ParkedOutcome::Refused { class: failure.class.label(), message, left: self.left(key).await }
-    }
-
     async fn left(&self, key: Key) -> u64 {
         self.parking.records_of(key).await
     }
@@ -314,15 +412,18 @@ impl Delivery {
     }
 
     /// Waits until something is noted in the parked stream, or the connector is asked to stop.
-    async fn note(&self, noted: impl Future<Output = Result<(), ParkError>>) -> Step {
+    async fn note<T>(&self, noted: impl Future<Output = Result<T, ParkError>>) -> Step<T> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Ended::Stopped),
-            noted = noted => noted.map_err(|error| {
-                Ended::Failed(PipelineFailure { code: "parking", message: error.to_string() })
-            }),
+            noted = noted => noted.map_err(not_noted),
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+fn not_noted(error: ParkError) -> Ended {
+    Ended::Failed(PipelineFailure { code: "parking", message: error.to_string() })
 }
 
 fn failure_in(outcome: &Outcome) -> Option<Failure> {

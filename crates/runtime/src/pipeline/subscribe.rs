@@ -1,6 +1,5 @@
 //! Owns reading: an open subscription, reopened when it breaks, filtered, and held to the window.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::filter::{Filter, Source};
 use super::gate::{Gate, Haste};
 use super::key::Keying;
 use super::lanes::{Router, Tracked};
+use super::parked::KnownSettled;
 use super::report::{ReadChunk, Report};
 use super::run::PipelineFailure;
 use super::start::{Begin, Origin};
@@ -41,8 +41,8 @@ pub(super) enum Onward {
 
 /// What reading needs.
 pub(super) struct ReaderParts {
-    /// Where records came from that an earlier run parked, and that are parked still or were replayed or dropped.
-    pub(super) known: HashSet<Position>,
+    /// What the parked stream says is settled.
+    pub(super) known: KnownSettled,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) filter: Filter,
     pub(super) keying: Keying,
@@ -250,14 +250,17 @@ impl Reader {
 
     /// The key of an event that goes on; none for one that is settled already, dropped, or our own bookkeeping.
     fn keep(&self, event: &RecordedEvent) -> Option<super::key::Key> {
-        if self.settled.contains(event.position()) || self.parts.known.contains(&event.position()) {
+        if self.settled.contains(event.position()) {
             return None;
         }
         if !self.reads_stream && event.stream().starts_with(self.parts.own_streams.as_str()) {
             return None;
         }
         let mut view = EventView::new(event);
-        self.parts.filter.keeps(&mut view).then(|| self.parts.keying.key(&mut view))
+        if !self.parts.filter.keeps(&mut view) {
+            return None;
+        }
+        Some(self.parts.keying.key(&mut view)).filter(|key| !self.parts.known.contains(*key, event.position()))
     }
 
     async fn tell(&self, report: Report) -> Result<(), Ended> {

@@ -11,4 +11,4 @@ pub(crate) use harness::{Order, failure, look, settings, start, start_in, start_
 #[allow(unused_imports, reason = "each test file needs its part")]
 pub(crate) use memory_store::MemoryStore;
 #[allow(unused_imports, reason = "each test file needs its part")]
-pub(crate) use scripted_sink::{Answer, SinkScript, catalog};
+pub(crate) use scripted_sink::{Answer, Delivered, SinkScript, catalog};

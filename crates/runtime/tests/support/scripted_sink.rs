@@ -17,6 +17,8 @@ use tokio::time::Instant;
 pub(crate) enum Answer {
     /// Takes it.
     Take,
+    /// Takes it, after some time.
+    TakeAfter(Duration),
     /// Marks it failed and goes on with the next.
     Fail(Failure),
     /// Fails and leaves it and all behind it unanswered.
@@ -169,9 +171,13 @@ impl Sink for ScriptedSink {
         self.script.batches.lock().push(batch.len());
         assert!(batch.records().is_sorted_by_key(|record| record.event().position()), "a batch is in log order");
         for (index, record) in batch.records().iter().enumerate() {
-            let answer = (self.script.behaviour.lock())(record, batch.attempt());
+            let mut answer = (self.script.behaviour.lock())(record, batch.attempt());
+            if let Answer::TakeAfter(delay) = answer {
+                tokio::time::sleep(delay).await;
+                answer = Answer::Take;
+            }
             match answer {
-                Answer::Take => {
+                Answer::Take | Answer::TakeAfter(_) => {
                     let event = record.event();
                     self.script.delivered.lock().push(Delivered {
                         stream: event.stream().to_owned(),

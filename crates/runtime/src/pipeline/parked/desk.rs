@@ -52,6 +52,15 @@ pub enum ParkedOutcome {
         /// Records still parked.
         left: u64,
     },
+    /// The first record was not taken yet; it is tried again and the rest follows, without anybody asking.
+    Waiting {
+        /// The kind of failure.
+        class: &'static str,
+        /// What the target said.
+        message: String,
+        /// Records still parked.
+        left: u64,
+    },
     /// The first record was refused again; its key stays parked.
     Refused {
         /// The kind of failure.
@@ -102,6 +111,14 @@ pub enum ParkedRefusal {
         /// The key.
         key: String,
     },
+    /// The new payload would go beyond what may be parked.
+    #[error("{bytes} bytes are parked, and with this payload more than parking:bytesMax allows, {limit}")]
+    Full {
+        /// What is parked.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// The connector was changed at the same time.
     #[error("the parked records were changed by somebody else at the same time")]
     Conflict,
@@ -117,7 +134,8 @@ impl From<ParkError> for ParkedRefusal {
     fn from(error: ParkError) -> Self {
         match error {
             ParkError::Append(error) => Self::Append(error),
-            ParkError::Fenced | ParkError::FullOfKeys { .. } | ParkError::FullOfBytes { .. } => Self::Conflict,
+            ParkError::FullOfBytes { bytes, limit } => Self::Full { bytes, limit },
+            ParkError::Fenced | ParkError::FullOfKeys { .. } => Self::Conflict,
         }
     }
 }

@@ -5,12 +5,14 @@
 //! that comes later follows those it must not overtake.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
 
 use forebay_event::{Position, RecordedEvent, Revision, StreamName};
 use forebay_store::{Direction, EventStore, PageLimit, ReadError, ReadStream, StreamPoint};
 use serde::{Deserialize, Serialize};
 
-use super::stored::{Envelope, ErrorBody, Happened, ParkedBody};
+use super::stored::{EditedBody, Envelope, ErrorBody, Happened, PART, ParkedBody};
+use super::stream::Place;
 use crate::pipeline::key::{Key, Keying};
 use crate::pipeline::view::EventView;
 
@@ -19,6 +21,9 @@ const PAGE_EVENTS: usize = 500;
 /// What a parked record counts for besides its payload, in bytes: what is kept about it in memory.
 const RECORD_OVERHEAD_BYTES: u64 = 512;
 
+/// The largest body that is read from parts: four times what the largest event takes as base64.
+const BODY_BYTES_MAX: usize = 96 << 20;
+
 /// How much is parked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedCount {
@@ -26,7 +31,7 @@ pub struct ParkedCount {
     pub keys: u64,
     /// Parked records.
     pub records: u64,
-    /// Their bytes: data, metadata, what a transform made of them, and 512 bytes for each.
+    /// Their bytes: data, metadata, what a transform or an edit made of them, and 512 bytes for each.
     pub bytes: u64,
 }
 
@@ -39,8 +44,9 @@ pub(in crate::pipeline) struct Parked {
     pub(in crate::pipeline) position: Position,
     /// What it counts for.
     pub(in crate::pipeline) bytes: u64,
-    /// The event that gave it another payload.
-    pub(super) edited: Option<Revision>,
+    pub(super) place: Place,
+    /// Where it got another payload, and what that counts for.
+    pub(super) edited: Option<(Place, u64)>,
     pub(super) attempts: u32,
     pub(super) error: Option<ErrorBody>,
     pub(super) parked_at: String,
@@ -52,6 +58,8 @@ pub(in crate::pipeline) struct ReplayOrder {
     pub(in crate::pipeline) key: Key,
     /// At most so many records in a second.
     pub(in crate::pipeline) records_per_s: Option<u32>,
+    /// The number of the last record that was parked when it was ordered: up to it the rate holds.
+    pub(in crate::pipeline) up_to: Option<u64>,
     /// A record got through since it was ordered.
     pub(in crate::pipeline) is_probed: bool,
 }
@@ -70,8 +78,16 @@ pub(super) struct Line {
 pub(super) struct Index {
     keying: Keying,
     lines: HashMap<Key, Line>,
-    numbers: HashMap<u64, (Key, Position)>,
+    /// Ordered, so that the oldest is at hand.
+    numbers: BTreeMap<u64, (Key, Position)>,
+    /// Where records came from that were replayed or dropped.
     done: HashSet<Position>,
+    /// Keys that had records parked while keys were made as now: all of them up to there is settled, as a record is
+    /// parked only when everything before it of its key is.
+    settled: HashMap<Key, Position>,
+    /// What is settled is looked up once, when a run begins.
+    is_open: bool,
+    parts: Vec<u8>,
     count: ParkedCount,
     epoch: u64,
     /// The last revision that was taken in.
@@ -84,8 +100,11 @@ impl Index {
         Self {
             keying,
             lines: HashMap::new(),
-            numbers: HashMap::new(),
+            numbers: BTreeMap::new(),
             done: HashSet::new(),
+            settled: HashMap::new(),
+            is_open: false,
+            parts: Vec::new(),
             count: ParkedCount::default(),
             epoch: 0,
             last: None,
@@ -121,15 +140,29 @@ impl Index {
             reason,
         };
         self.events_read += 1;
-        let read = Happened::read(event).map_err(|error| damaged(error.to_string()))?;
+        if event.event_type() == PART {
+            self.passed(event.revision());
+            self.parts.extend_from_slice(event.data_slice());
+            if self.parts.len() > BODY_BYTES_MAX {
+                return Err(damaged(format!("more than {BODY_BYTES_MAX} bytes stand in parts")));
+            }
+            return Ok(());
+        }
+        let parts = mem::take(&mut self.parts);
+        let read = Happened::read(event, &parts).map_err(|error| damaged(error.to_string()))?;
         let Some((envelope, happened)) = read else { return Ok(()) };
         let taken = self.apply(event.revision(), &envelope, &happened);
         if taken { Ok(()) } else { Err(damaged("it does not hold the event that was parked".to_owned())) }
     }
 
+    /// Notes that an event stands there.
+    pub(super) fn passed(&mut self, at: Revision) {
+        self.last = self.last.max(Some(at));
+    }
+
     /// Takes in what stands at a revision; false when it is a parked record that does not hold its event.
     pub(super) fn apply(&mut self, at: Revision, envelope: &Envelope, happened: &Happened) -> bool {
-        self.last = self.last.max(Some(at));
+        self.passed(at);
         self.epoch = self.epoch.max(envelope.epoch);
         match happened {
             Happened::Parked(body) => return self.park(at, envelope, body),
@@ -152,15 +185,11 @@ impl Index {
                     parked.error = Some(body.error.clone());
                 }
             }
-            Happened::Edited(body) => {
-                if let Some(parked) = self.record_mut(body.number) {
-                    parked.edited = Some(at);
-                }
-            }
+            Happened::Edited(body) => self.edit(Place { at, parts: envelope.parts }, body),
             Happened::ReplayBegan(body) if body.keying == self.keying.layout() => {
                 if let Some((key, line)) = self.lines.iter_mut().find(|(_, line)| line.text == body.key) {
-                    let (key, records_per_s) = (*key, body.records_per_s);
-                    line.replay = Some(ReplayOrder { key, records_per_s, is_probed: false });
+                    let (key, records_per_s, up_to) = (*key, body.records_per_s, body.up_to);
+                    line.replay = Some(ReplayOrder { key, records_per_s, up_to, is_probed: false });
                 }
             }
             Happened::ReplayBegan(_) => {}
@@ -172,6 +201,7 @@ impl Index {
             Happened::Claimed(body) => {
                 if body.forgets {
                     self.done.clear();
+                    self.settled.clear();
                 }
             }
         }
@@ -187,10 +217,15 @@ impl Index {
             line.text = self.keying.shown(&mut view);
         }
         let bytes = bytes_of(&event, body);
+        if !self.is_open && envelope.keying.as_ref() == Some(&self.keying.layout()) {
+            let settled = self.settled.entry(key).or_insert(event.position());
+            *settled = event.position().max(*settled);
+        }
         let parked = Parked {
             number: at,
             position: event.position(),
             bytes,
+            place: Place { at, parts: envelope.parts },
             edited: None,
             attempts: body.attempts,
             error: body.error.clone(),
@@ -209,13 +244,23 @@ impl Index {
         true
     }
 
+    fn edit(&mut self, place: Place, body: &EditedBody) {
+        let bytes = body.bytes();
+        let Some(parked) = self.record_mut(body.number) else { return };
+        let before = mem::replace(&mut parked.edited, Some((place, bytes))).map_or(0, |(_, bytes)| bytes);
+        parked.bytes = parked.bytes - before + bytes;
+        self.count.bytes = self.count.bytes - before + bytes;
+    }
+
     fn remove(&mut self, number: u64) -> Option<Key> {
         let (key, position) = self.numbers.remove(&number)?;
         let line = self.lines.get_mut(&key)?;
         if let Some(parked) = line.records.remove(&position) {
             self.count.bytes -= parked.bytes;
             self.count.records -= 1;
-            self.done.insert(position);
+            if !self.is_open {
+                self.done.insert(position);
+            }
         }
         if line.records.is_empty() {
             self.lines.remove(&key);
@@ -251,11 +296,14 @@ impl Index {
                 let is_whole = |key: &Key, gone: usize| self.lines.get(key).is_some_and(|l| l.records.len() == gone);
                 count.keys -= gone.iter().filter(|(key, gone)| is_whole(key, **gone)).count() as u64;
             }
-            Happened::Refused(_)
-            | Happened::Edited(_)
-            | Happened::ReplayBegan(_)
-            | Happened::ReplayEnded(_)
-            | Happened::Claimed(_) => {}
+            Happened::Edited(body) => {
+                let parked = self.numbers.get(&body.number).and_then(|(key, at)| self.lines.get(key)?.records.get(at));
+                if let Some(parked) = parked {
+                    count.bytes += body.bytes();
+                    count.bytes -= parked.edited.map_or(0, |(_, bytes)| bytes);
+                }
+            }
+            Happened::Refused(_) | Happened::ReplayBegan(_) | Happened::ReplayEnded(_) | Happened::Claimed(_) => {}
         }
         count
     }
@@ -282,7 +330,7 @@ impl Index {
         &self.keying
     }
 
-    /// Where records came from that were replayed or dropped.
+    /// Where records came from that were replayed or dropped before this run.
     pub(super) fn done(&self) -> &HashSet<Position> {
         &self.done
     }
@@ -290,6 +338,13 @@ impl Index {
     /// Forgets what is done at or below the checkpoint: nobody reads that again.
     pub(super) fn settled_up_to(&mut self, mark: Option<Position>) {
         self.done.retain(|position| mark.is_none_or(|mark| *position > mark));
+        self.settled.retain(|_, position| mark.is_none_or(|mark| *position > mark));
+    }
+
+    /// Hands over what is settled by what stands here; from now on the run that has it knows more.
+    pub(super) fn opened(&mut self) -> (HashSet<Position>, HashMap<Key, Position>) {
+        self.is_open = true;
+        (mem::take(&mut self.done), mem::take(&mut self.settled))
     }
 
     pub(super) fn lines(&self) -> &HashMap<Key, Line> {
@@ -315,7 +370,18 @@ impl Index {
 
     /// The first revision that what is parked still needs.
     pub(super) fn first_needed(&self) -> Option<Revision> {
-        self.numbers.keys().min().copied().map(Revision::new)
+        let (_, (key, position)) = self.numbers.first_key_value()?;
+        Some(self.lines.get(key)?.records.get(position)?.place.first())
+    }
+
+    /// The lowest number that is parked.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.numbers.keys().next().copied()
+    }
+
+    /// The highest number of a key.
+    pub(super) fn newest_of(&self, key: Key) -> Option<u64> {
+        self.lines.get(&key)?.records.values().map(|parked| parked.number.get()).max()
     }
 }
 

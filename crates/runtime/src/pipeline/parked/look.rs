@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use forebay_event::{Position, Revision, StreamName, Timestamp};
+use forebay_event::{Position, StreamName, Timestamp};
 use forebay_store::{Direction, EventStore, PageLimit, ReadError, ReadStream, StreamPoint};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{ParkedCommand, ParkedDesk, ParkedOutcome, ParkedRefusal};
 use super::index::{Line, Parked, ParkedCount};
 use super::lot::{LotSite, ParkingLot};
-use super::stored::Envelope;
+use super::stored::{Envelope, PART};
+use super::stream::Place;
 use crate::pipeline::Surroundings;
 use crate::pipeline::key::Keying;
 use crate::pipeline::run::sibling;
@@ -82,7 +83,11 @@ pub async fn last_count(store: &dyn EventStore, stream: &StreamName) -> Result<P
         Err(ReadError::StreamNotFound { .. } | ReadError::StreamDeleted { .. }) => return Ok(ParkedCount::default()),
         Err(error) => return Err(error),
     };
-    let envelope = page.events.first().and_then(|event| serde_json::from_slice::<Envelope>(event.data_slice()).ok());
+    let envelope = page.events.first().and_then(|event| {
+        let is_part = event.event_type() == PART;
+        let told = if is_part { event.metadata_slice() } else { event.data_slice() };
+        serde_json::from_slice::<Envelope>(told).ok()
+    });
     Ok(envelope.and_then(|envelope| envelope.standing).unwrap_or_default())
 }
 
@@ -157,11 +162,11 @@ impl ParkedLook {
     }
 
     async fn record(&self, parked: &Parked) -> Result<Option<ParkedRecord>, ReadError> {
-        let body = self.0.parked_body(parked.number).await?;
+        let body = self.0.stream().parked(parked.place).await?;
         let Some(record) = body.record() else { return Ok(None) };
         let (data, original) = match parked.edited {
             None => (record.data(), None),
-            Some(edit) => edited(&self.0, edit, &record).await?,
+            Some((place, _)) => edited(&self.0, place, &record).await?,
         };
         let event = record.event();
         Ok(Some(ParkedRecord {
@@ -187,8 +192,8 @@ impl ParkedLook {
 
 type Payload = (bytes::Bytes, Option<(bytes::Bytes, String)>);
 
-async fn edited(lot: &ParkingLot, edit: Revision, record: &forebay_event::Record) -> Result<Payload, ReadError> {
-    let edit = lot.edit(edit).await?;
+async fn edited(lot: &ParkingLot, place: Place, record: &forebay_event::Record) -> Result<Payload, ReadError> {
+    let edit = lot.stream().edit(place).await?;
     Ok((edit.payload().unwrap_or_default(), Some((record.data(), edit.reason))))
 }
 

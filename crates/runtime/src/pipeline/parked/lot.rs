@@ -1,27 +1,21 @@
 //! Owns writing to the parked stream: one writer at a time, each event on the condition that nobody else wrote.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use forebay_connector::Failure;
-use forebay_event::{
-    Clock, ExpectedRevision, Position, ProposedEvent, Record, RecordedEvent, Reshape, Revision, StreamName,
-};
-use forebay_store::{
-    AppendError, AppendRequest, Direction, EventStore, PageLimit, ReadError, ReadStream, StreamMetadata, StreamPoint,
-};
+use forebay_connector::{Failure, ParkedNumbers};
+use forebay_event::{Clock, Position, Record, Reshape, StreamName};
+use forebay_store::{AppendError, EventStore, ReadError};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::index::{Index, Parked, ParkedCount, ReplayOrder};
 use super::stored::{
-    ClaimedBody, EditedBody, Envelope, ErrorBody, Happened, NumbersBody, ParkedBody, RefusedBody, ReplayBody,
-    TransformedBody,
+    ClaimedBody, EditedBody, ErrorBody, Happened, NumbersBody, ParkedBody, RefusedBody, ReplayBody, TransformedBody,
 };
+use super::stream::ParkedStream;
 use crate::metrics::ConnectorMetrics;
 use crate::pipeline::key::{Key, Keying};
 use crate::pipeline::view::EventView;
@@ -29,12 +23,8 @@ use crate::settings::ParkingSettings;
 
 /// An error message that is stored is cut to so many bytes.
 const MESSAGE_BYTES_MAX: usize = 2_048;
-/// Events that nothing parked needs are hidden once there are so many.
-const UNNEEDED_MAX: u64 = 1_000;
 /// At most so many numbers in one event.
 const NUMBERS_MAX: usize = 10_000;
-const RETRY_DELAY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// A record to be set aside, and why.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +80,11 @@ pub(in crate::pipeline) struct LotSite {
 
 /// The parked stream and what it says, held by its only writer.
 pub(in crate::pipeline) struct ParkingLot {
-    site: LotSite,
+    stream: ParkedStream,
+    keying: Keying,
+    limits: ParkingSettings,
+    metrics: Option<ConnectorMetrics>,
+    redact: Arc<dyn Fn(String) -> String + Send + Sync>,
     state: Mutex<Index>,
 }
 
@@ -99,73 +93,92 @@ pub(in crate::pipeline) struct Opened {
     pub(in crate::pipeline) lot: ParkingLot,
     /// Keys whose later records must follow.
     pub(in crate::pipeline) keys: HashSet<Key>,
-    /// Records that must not go through the lanes again: parked, or replayed or dropped since.
-    pub(in crate::pipeline) known: HashSet<Position>,
+    /// What must not go through the lanes again.
+    pub(in crate::pipeline) known: KnownSettled,
     /// What is to be replayed to its end.
     pub(in crate::pipeline) replays: Vec<ReplayOrder>,
 }
 
+/// What the parked stream says is settled, whatever the checkpoint says.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct KnownSettled {
+    /// Where records came from that are parked, or were replayed or dropped since.
+    records: HashSet<Position>,
+    /// Up to there all of a key is settled: a record is parked only when everything before it of its key is.
+    keys: HashMap<Key, Position>,
+}
+
+impl KnownSettled {
+    /// Whether a record of this key that came from there is settled.
+    pub(in crate::pipeline) fn contains(&self, key: Key, position: Position) -> bool {
+        self.records.contains(&position) || self.keys.get(&key).is_some_and(|up_to| position <= *up_to)
+    }
+}
+
 impl ParkingLot {
+    fn new(site: LotSite, index: Index) -> Self {
+        let LotSite { store, clock, connector_id, epoch, keying, stream, limits, metrics, fenced, redact } = site;
+        let stream = ParkedStream { store, clock, connector_id, epoch, name: stream, fenced };
+        Self { stream, keying, limits, metrics, redact, state: Mutex::new(index) }
+    }
+
     /// Looks up what is parked, without a claim: for whoever knows that nobody else writes.
     pub(in crate::pipeline) async fn look(site: LotSite) -> Result<Self, ReadError> {
         let index = Index::read(site.store.as_ref(), &site.stream, site.keying.clone()).await?;
         let epoch = site.epoch.max(index.epoch());
-        Ok(Self { site: LotSite { epoch, ..site }, state: Mutex::new(index) })
+        Ok(Self::new(LotSite { epoch, ..site }, index))
     }
 
     /// Looks up what is parked and claims the stream, so that an earlier owner is refused from here on; nothing when a
     /// later owner was here.
     ///
-    /// `mark` is where the run begins behind. With `forgets` it begins there by order, and what was replayed or dropped
-    /// before comes again like everything else.
+    /// `mark` is where the run begins behind. With `forgets` it begins there by order, and what was settled before comes
+    /// again, but for what is parked still.
     pub(in crate::pipeline) async fn open(
         site: LotSite,
         mark: Option<Position>,
         forgets: bool,
     ) -> Result<Option<Opened>, ReadError> {
-        let index = Index::read(site.store.as_ref(), &site.stream, site.keying.clone()).await?;
+        let mut index = Index::read(site.store.as_ref(), &site.stream, site.keying.clone()).await?;
         if index.epoch() > site.epoch {
             return Ok(None);
         }
-        let lot = Self { site, state: Mutex::new(index) };
-        {
-            let mut index = lot.state.lock().await;
-            let forgets = forgets && !index.done().is_empty();
-            match lot.store(&mut index, Happened::Claimed(ClaimedBody { forgets })).await {
-                Ok(_) => {}
-                Err(ParkError::Fenced) => return Ok(None),
-                Err(error) => return Err(ReadError::Unavailable { reason: error.to_string() }),
-            }
-            index.settled_up_to(mark);
-            lot.hide_unneeded(&index).await;
+        let lot = Self::new(site, Index::new(index.keying().clone()));
+        let claimed = Happened::Claimed(ClaimedBody { forgets });
+        match lot.stream.append(&mut index, &claimed).await {
+            Ok(()) => {}
+            Err(ParkError::Fenced) => return Ok(None),
+            Err(error) => return Err(ReadError::Unavailable { reason: error.to_string() }),
         }
-        let index = lot.state.lock().await;
+        index.settled_up_to(mark);
+        lot.stream.hide_unneeded(&index).await;
         let keys = index.lines().keys().copied().collect();
+        let (done, settled) = index.opened();
         let parked = index.lines().values().flat_map(|line| line.records.keys().copied());
-        let known = parked.chain(index.done().iter().copied()).collect();
+        let known = KnownSettled { records: parked.chain(done).collect(), keys: settled };
         let replays = index.lines().values().filter_map(|line| line.replay).collect();
         lot.show(index.count());
-        drop(index);
+        *lot.state.lock().await = index;
         Ok(Some(Opened { lot, keys, known, replays }))
     }
 
     /// Stores a record durably; storing one again changes nothing. Waits while the store cannot write.
     pub(in crate::pipeline) async fn park(&self, parked: ToPark<'_>) -> Result<(), ParkError> {
         let event = parked.record.event();
-        let key = self.site.keying.key(&mut EventView::new(event));
+        let key = self.keying.key(&mut EventView::new(event));
         let mut index = self.state.lock().await;
         if index.holds(event.position(), key) {
             return Ok(());
         }
         let happened = Happened::Parked(Box::new(self.body(&parked)));
-        let (limits, count) = (&self.site.limits, index.count_after(&happened));
+        let (limits, count) = (&self.limits, index.count_after(&happened));
         if index.line(key).is_none() && count.keys > u64::from(limits.keys_max) {
             return Err(ParkError::FullOfKeys { limit: limits.keys_max.into() });
         }
         if count.bytes > limits.bytes_max {
             return Err(ParkError::FullOfBytes { bytes: index.count().bytes, limit: limits.bytes_max });
         }
-        self.store(&mut index, happened).await?;
+        self.stream.append(&mut index, &happened).await?;
         self.show(index.count());
         Ok(())
     }
@@ -182,7 +195,7 @@ impl ParkingLot {
 
     /// A text that a target said, without what is secret.
     pub(in crate::pipeline) fn without_secrets(&self, text: String) -> String {
-        (self.site.redact)(text)
+        (self.redact)(text)
     }
 
     /// The first records of a key in their order: at most so many, ending at the one that reaches so many bytes.
@@ -208,46 +221,20 @@ impl ParkingLot {
     }
 
     async fn record(&self, parked: &Parked) -> Result<(Record, bool), ReadError> {
-        let body = self.parked_body(parked.number).await?;
-        let damaged = |number: Revision| self.damaged(number);
-        let record = body.record().ok_or_else(|| damaged(parked.number))?;
-        let Some(edited) = parked.edited else { return Ok((record, body.is_untransformed())) };
-        let data = self.edit(edited).await?.payload().ok_or_else(|| damaged(edited))?;
+        let body = self.stream.parked(parked.place).await?;
+        let record = body.record().ok_or_else(|| self.stream.damaged(parked.number))?;
+        let Some((place, _)) = parked.edited else { return Ok((record, body.is_untransformed())) };
+        let data = self.stream.edit(place).await?.payload().ok_or_else(|| self.stream.damaged(place.at))?;
         let headers = record.headers().cloned();
         let subject = Some(record.subject().to_owned());
         let event = record.event().clone();
         Ok((Record::of(event).reshaped(Reshape { data: Some(data), subject, headers }), false))
     }
 
-    pub(super) async fn parked_body(&self, number: Revision) -> Result<ParkedBody, ReadError> {
-        match Happened::read(&self.event(number).await?) {
-            Ok(Some((_, Happened::Parked(body)))) => Ok(*body),
-            _ => Err(self.damaged(number)),
-        }
-    }
-
-    pub(super) async fn edit(&self, number: Revision) -> Result<EditedBody, ReadError> {
-        match Happened::read(&self.event(number).await?) {
-            Ok(Some((_, Happened::Edited(body)))) => Ok(body),
-            _ => Err(self.damaged(number)),
-        }
-    }
-
-    async fn event(&self, revision: Revision) -> Result<RecordedEvent, ReadError> {
-        let read = ReadStream {
-            stream: self.site.stream.clone(),
-            direction: Direction::Forward,
-            from: StreamPoint::At(revision),
-            limit: PageLimit::events(1),
-        };
-        let page = self.site.store.read_stream(read).await?;
-        let event = page.events.into_iter().next().filter(|event| event.revision() == revision);
-        event.ok_or_else(|| self.damaged(revision))
-    }
-
-    fn damaged(&self, revision: Revision) -> ReadError {
-        let place = format!("{} revision {revision}", self.site.stream);
-        ReadError::Damaged { place, reason: "what was stored there is not what is read".to_owned() }
+    /// What a target needs to know of parked ones, so that none of them is written twice.
+    pub(in crate::pipeline) async fn numbers(&self, parked: &[Parked]) -> ParkedNumbers {
+        let numbers = parked.iter().map(|parked| parked.number.get()).collect();
+        ParkedNumbers { numbers, oldest: self.state.lock().await.oldest().unwrap_or(u64::MAX) }
     }
 
     /// Notes that records of a key were delivered after all.
@@ -255,8 +242,8 @@ impl ParkingLot {
         let mut index = self.state.lock().await;
         let records = numbers.len() as u64;
         let body = NumbersBody { key: text_of(&index, key), numbers, reason: None };
-        self.store(&mut index, Happened::Replayed(body)).await?;
-        if let Some(metrics) = &self.site.metrics {
+        self.stream.append(&mut index, &Happened::Replayed(body)).await?;
+        if let Some(metrics) = &self.metrics {
             metrics.replayed(records);
         }
         self.show(index.count());
@@ -275,24 +262,26 @@ impl ParkingLot {
         let text = text_of(&index, key);
         let (number, attempts) = (parked.number.get(), parked.attempts.saturating_add(1));
         let body = RefusedBody { key: text.clone(), number, attempts, error: self.error(failure) };
-        self.store(&mut index, Happened::Refused(body)).await?;
+        self.stream.append(&mut index, &Happened::Refused(body)).await?;
         if ends && index.line(key).is_some_and(|line| line.replay.is_some()) {
             let keying = index.keying().layout();
-            let ended = ReplayBody { key: text, keying, records_per_s: None };
-            self.store(&mut index, Happened::ReplayEnded(ended)).await?;
+            let ended = ReplayBody { key: text, keying, records_per_s: None, up_to: None };
+            self.stream.append(&mut index, &Happened::ReplayEnded(ended)).await?;
         }
         Ok(())
     }
 
-    /// Notes that a key is to be replayed to its end.
+    /// Notes that a key is to be replayed to its end; answers the last number that the rate holds for.
     pub(in crate::pipeline) async fn replay_begins(
         &self,
         key: Key,
         records_per_s: Option<u32>,
-    ) -> Result<(), ParkError> {
+    ) -> Result<Option<u64>, ParkError> {
         let mut index = self.state.lock().await;
-        let body = ReplayBody { key: text_of(&index, key), keying: index.keying().layout(), records_per_s };
-        self.store(&mut index, Happened::ReplayBegan(body)).await.map(|_| ())
+        let up_to = index.newest_of(key).filter(|_| records_per_s.is_some());
+        let body = ReplayBody { key: text_of(&index, key), keying: index.keying().layout(), records_per_s, up_to };
+        self.stream.append(&mut index, &Happened::ReplayBegan(body)).await?;
+        Ok(up_to)
     }
 
     /// Gives a record another payload; false when there is no such record of this key.
@@ -307,8 +296,13 @@ impl ParkingLot {
             return Ok(false);
         }
         let (data, reason) = (STANDARD.encode(payload.0), payload.1.to_owned());
-        let body = EditedBody { key: text_of(&index, key), number, data, reason };
-        self.store(&mut index, Happened::Edited(body)).await?;
+        let happened = Happened::Edited(EditedBody { key: text_of(&index, key), number, data, reason });
+        let after = index.count_after(&happened);
+        if after.bytes > self.limits.bytes_max && after.bytes > index.count().bytes {
+            return Err(ParkError::FullOfBytes { bytes: index.count().bytes, limit: self.limits.bytes_max });
+        }
+        self.stream.append(&mut index, &happened).await?;
+        self.show(index.count());
         Ok(true)
     }
 
@@ -327,10 +321,10 @@ impl ParkingLot {
         for part in numbers.chunks(NUMBERS_MAX) {
             let (key, reason) = (text.clone(), Some(reason.to_owned()));
             let body = NumbersBody { key, numbers: part.to_vec(), reason };
-            self.store(&mut index, Happened::Dropped(body)).await?;
+            self.stream.append(&mut index, &Happened::Dropped(body)).await?;
         }
         let records = numbers.len() as u64;
-        if let Some(metrics) = &self.site.metrics {
+        if let Some(metrics) = &self.metrics {
             metrics.parked_dropped(records);
         }
         self.show(index.count());
@@ -342,63 +336,13 @@ impl ParkingLot {
         self.state.lock().await
     }
 
-    /// Appends what happened, on the condition that nobody else has written, and takes it in. Waits while the store cannot
-    /// write. The event's id is made from its content and place, so that an append whose outcome is unknown can be
-    /// repeated.
-    async fn store(&self, index: &mut Index, happened: Happened) -> Result<(), ParkError> {
-        let site = &self.site;
-        let envelope = Envelope {
-            connector_id: site.connector_id.to_string(),
-            epoch: site.epoch,
-            timestamp: site.clock.now().to_string(),
-            standing: Some(index.count_after(&happened)),
-        };
-        let data = happened.to_data(&envelope);
-        let expected = index.last().map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
-        let mut name = format!("{}/{}/{expected}/", site.connector_id, site.stream).into_bytes();
-        name.extend_from_slice(&data);
-        let event = ProposedEvent::json(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name), happened.event_type(), data);
-        let mut delay = RETRY_DELAY_FIRST;
-        let appended = loop {
-            let request = AppendRequest { stream: site.stream.clone(), expected, events: vec![event.clone()] };
-            match site.store.append(request).await {
-                Ok(appended) => break appended,
-                Err(AppendError::Unavailable { reason }) => {
-                    tracing::warn!(connector = %site.connector_id, reason, "the parked stream is not written yet");
-                    tokio::time::sleep(delay).await;
-                    delay = (delay * 2).min(RETRY_DELAY_MAX);
-                }
-                Err(AppendError::WrongExpectedRevision { .. }) => {
-                    site.fenced.cancel();
-                    return Err(ParkError::Fenced);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
-        let after = || index.last().map_or(Revision::FIRST, Revision::next);
-        let revision = appended.last_revision.unwrap_or_else(after);
-        index.apply(revision, &envelope, &happened);
-        Ok(())
-    }
-
-    /// Hides what no parked record needs any more, so that a start does not read the whole past.
-    async fn hide_unneeded(&self, index: &Index) {
-        let Some(last) = index.last() else { return };
-        let first_needed = index.first_needed().unwrap_or(last);
-        let unneeded = index.events_read().saturating_sub(last.get().saturating_sub(first_needed.get()));
-        // What is done above the checkpoint is not settled by anything but these events.
-        if unneeded < UNNEEDED_MAX || !index.done().is_empty() {
-            return;
-        }
-        let metadata = StreamMetadata::default().with_truncate_before(first_needed);
-        let (stream, any) = (&self.site.stream, ExpectedRevision::Any);
-        if let Err(error) = self.site.store.set_metadata(stream, any, metadata).await {
-            tracing::warn!(connector = %self.site.connector_id, %error, "the past of the parked stream stays visible");
-        }
+    /// The stream that it is kept in.
+    pub(super) fn stream(&self) -> &ParkedStream {
+        &self.stream
     }
 
     fn show(&self, count: ParkedCount) {
-        if let Some(metrics) = &self.site.metrics {
+        if let Some(metrics) = &self.metrics {
             metrics.parked_now(count.keys, count.records, count.bytes);
         }
     }
@@ -412,7 +356,7 @@ impl ParkingLot {
             headers: parked.record.headers().cloned(),
         });
         ParkedBody {
-            key: self.site.keying.shown(&mut EventView::new(event)),
+            key: self.keying.shown(&mut EventView::new(event)),
             stream_id: event.stream().to_owned(),
             stream_revision: event.revision().to_string(),
             log_position: position.commit().to_string(),
@@ -431,12 +375,12 @@ impl ParkingLot {
     }
 
     fn error(&self, failure: &Failure) -> ErrorBody {
-        let mut message = (self.site.redact)(failure.reason.clone());
+        let mut message = (self.redact)(failure.reason.clone());
         if message.len() > MESSAGE_BYTES_MAX {
             let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
             message.truncate(end);
         }
-        let answer = failure.excerpt.clone().map(|answer| (self.site.redact)(answer));
+        let answer = failure.excerpt.clone().map(|answer| (self.redact)(answer));
         ErrorBody { class: failure.class.label().to_owned(), message, answer }
     }
 }

@@ -11,6 +11,7 @@
 
 mod stored;
 mod index;
+mod stream;
 mod lot;
 mod desk;
 mod look;
@@ -23,4 +24,4 @@ pub use look::{ParkedKey, ParkedLook, ParkedRecord, last_count};
 
 pub(super) use desk::{LANE_ORDERS_MAX, LaneOrder, Reach};
 pub(super) use index::{Parked, ReplayOrder};
-pub(super) use lot::{LotSite, Opened, ParkError, ParkingLot, ToPark};
+pub(super) use lot::{KnownSettled, LotSite, Opened, ParkError, ParkingLot, ToPark};

@@ -21,6 +21,9 @@ const DROPPED: &str = "$conn-record-dropped";
 const REPLAY_BEGAN: &str = "$conn-key-replay-began";
 const REPLAY_ENDED: &str = "$conn-key-replay-ended";
 const CLAIMED: &str = "$conn-parked-claimed";
+/// A piece of the body of the event behind it.
+pub(super) const PART: &str = "$conn-parked-part";
+const KNOWN: [&str; 8] = [PARKED, REPLAYED, REFUSED, EDITED, DROPPED, REPLAY_BEGAN, REPLAY_ENDED, CLAIMED];
 
 /// Something that happened to parked records. A record's number is the revision of the event that parked it.
 #[derive(Debug)]
@@ -51,9 +54,27 @@ pub(super) struct Envelope {
     pub(super) connector_id: String,
     pub(super) epoch: u64,
     pub(super) timestamp: String,
+    /// How keys were made then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keying: Option<String>,
     /// What is parked after this event.
     #[serde(default)]
     pub(super) standing: Option<ParkedCount>,
+    /// The body stands in so many parts before this event; here when there are none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) parts: u32,
+}
+
+fn is_none(parts: &u32) -> bool {
+    *parts == 0
+}
+
+impl Envelope {
+    /// The stored form, without a body.
+    pub(super) fn to_data(&self) -> Vec<u8> {
+        // Serialising a struct of texts and numbers cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 /// The event a record came from, what a transform made of it, and why it is here.
@@ -138,6 +159,9 @@ pub(super) struct ReplayBody {
     pub(super) keying: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) records_per_s: Option<u32>,
+    /// The last record that was parked then; the rate holds up to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) up_to: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -179,23 +203,27 @@ impl Happened {
         value.to_string().into_bytes()
     }
 
-    /// Reads a stored event; none when its type is not one of these.
-    pub(super) fn read(event: &RecordedEvent) -> Result<Option<(Envelope, Self)>, serde_json::Error> {
-        fn of<T: DeserializeOwned>(event: &RecordedEvent) -> Result<T, serde_json::Error> {
-            serde_json::from_slice(event.data_slice())
+    /// Reads a stored event, with the parts before it; none when its type is not one of these.
+    pub(super) fn read(event: &RecordedEvent, parts: &[u8]) -> Result<Option<(Envelope, Self)>, serde_json::Error> {
+        fn of<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+            serde_json::from_slice(body)
         }
+        if !KNOWN.contains(&event.event_type()) {
+            return Ok(None);
+        }
+        let envelope: Envelope = of(event.data_slice())?;
+        let body = if envelope.parts > 0 { parts } else { event.data_slice() };
         let happened = match event.event_type() {
-            PARKED => Self::Parked(of(event)?),
-            REPLAYED => Self::Replayed(of(event)?),
-            REFUSED => Self::Refused(of(event)?),
-            EDITED => Self::Edited(of(event)?),
-            DROPPED => Self::Dropped(of(event)?),
-            REPLAY_BEGAN => Self::ReplayBegan(of(event)?),
-            REPLAY_ENDED => Self::ReplayEnded(of(event)?),
-            CLAIMED => Self::Claimed(of(event)?),
-            _ => return Ok(None),
+            PARKED => Self::Parked(of(body)?),
+            REPLAYED => Self::Replayed(of(body)?),
+            REFUSED => Self::Refused(of(body)?),
+            EDITED => Self::Edited(of(body)?),
+            DROPPED => Self::Dropped(of(body)?),
+            REPLAY_BEGAN => Self::ReplayBegan(of(body)?),
+            REPLAY_ENDED => Self::ReplayEnded(of(body)?),
+            _ => Self::Claimed(of(body)?),
         };
-        Ok(Some((of(event)?, happened)))
+        Ok(Some((envelope, happened)))
     }
 }
 
@@ -236,6 +264,11 @@ impl ParkedBody {
 }
 
 impl EditedBody {
+    /// What it counts for: the payload in the form in which it is stored.
+    pub(super) fn bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
+
     pub(super) fn payload(&self) -> Option<Bytes> {
         decoded(&self.data)
     }
