@@ -80,8 +80,11 @@ struct ReplayArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// Only says how many records would be replayed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
+    /// Replays without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What to change.
@@ -114,6 +117,9 @@ struct DropArgs {
     /// All parked records of the key
     #[arg(long, conflicts_with = "record")]
     all: bool,
+    /// Drops all of them without asking
+    #[arg(long, requires = "all")]
+    yes: bool,
     /// Why; kept with the connector
     #[arg(long)]
     reason: String,
@@ -130,12 +136,7 @@ pub(crate) async fn run(args: ParkedArgs, output: &mut Output) -> Result<(), Fai
         }
         ParkedCommand::Replay(args) => replay(&client, &args, output).await,
         ParkedCommand::Edit(args) => edit(&client, &args, output).await,
-        ParkedCommand::Drop(args) => {
-            let OfKey { id, key } = &args.of;
-            let body = json!({ "record": args.record, "reason": args.reason });
-            let told = args.of.command(&client, "drop", &body).await?;
-            output.done(&format!("dropped {} parked records of key {key} of {id}", number(&told, "records")), &told)
-        }
+        ParkedCommand::Drop(args) => give_up(&client, &args, output).await,
     }
 }
 
@@ -237,17 +238,56 @@ async fn replay(client: &Client, args: &ReplayArgs, output: &mut Output) -> Resu
     if args.dry_run {
         return output.done(&format!("{records} parked records of key {key} of {id} would be replayed"), &count);
     }
-    output.note(&format!("replaying {records} parked records of key {key} of {id}"));
+    agreed(args.yes, &format!("replay {records} parked records of key {key} of {id}"), output)?;
     let told = args.of.command(client, "replay", &json!({ "recordsPerSecond": args.rate })).await?;
     tried(&args.of, &told, output)
+}
+
+async fn give_up(client: &Client, args: &DropArgs, output: &mut Output) -> Result<(), Failure> {
+    let OfKey { id, key } = &args.of;
+    if args.record.is_none() {
+        let ask = Ask::get(&["connectors", id, "parked", key], format!("count key {key} of connector {id}"));
+        let records = number(&client.ask(ask.query("pageSize", 1)).await?, "records");
+        agreed(args.yes, &format!("drop {records} parked records of key {key} of {id} for good"), output)?;
+    }
+    let body = json!({ "record": args.record, "reason": args.reason });
+    let told = args.of.command(client, "drop", &body).await?;
+    output.done(&format!("dropped {} parked records of key {key} of {id}", number(&told, "records")), &told)
+}
+
+/// Goes on only if it was said or somebody says so now.
+fn agreed(yes: bool, what: &str, output: &mut Output) -> Result<(), Failure> {
+    if yes {
+        output.note(what);
+        return Ok(());
+    }
+    match output.ask(&format!("{what}?"))? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::Check { problem: format!("nothing was done: asked to {what}, the answer was no") }),
+        None => {
+            Err(Failure::usage("--yes", format!("nobody is there to be asked whether to {what}"), "--yes to go on"))
+        }
+    }
 }
 
 /// Tells what came of trying the first record; refused again is a failure of the command.
 fn tried(of: &OfKey, told: &Value, output: &mut Output) -> Result<(), Failure> {
     let OfKey { id, key } = of;
     let left = number(told, "left");
-    if told.get("outcome").and_then(Value::as_str) == Some("delivered") {
-        return output.done(&format!("delivered a parked record of key {key} of {id}; {left} are left"), told);
+    match told.get("outcome").and_then(Value::as_str) {
+        Some("delivered") => {
+            return output.done(&format!("delivered a parked record of key {key} of {id}; {left} are left"), told);
+        }
+        Some("dropped") => {
+            let text =
+                format!("key {key} of {id}: its first record was left out, as the policy says, the rest follows");
+            return output.done(&text, told);
+        }
+        Some("waiting") => {
+            let text = format!("key {key} of {id} is tried again by itself, {left} records are left: {}", error(told));
+            return output.done(&text, told);
+        }
+        _ => {}
     }
     let problem = format!("key {key} of {id} was refused again, {left} records stay parked: {}", error(told));
     Err(Failure::Check { problem })
@@ -313,12 +353,28 @@ mod tests {
             _ => (200, json!({"outcome": "delivered", "left": 6}).to_string()),
         })
         .await;
-        let ran = fake.run(&["parked", "replay", "orders", "order/1", "--rate", "5"]).await;
-        assert_eq!((ran.code, ran.err.as_str()), (0, "replaying 7 parked records of key order/1 of orders\n"));
+        let replay = ["parked", "replay", "orders", "order/1", "--rate", "5"];
+        let ran = fake.run(&[&replay[..], &["--yes"]].concat()).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, "replay 7 parked records of key order/1 of orders\n"));
         assert_eq!(ran.out, "delivered a parked record of key order/1 of orders; 6 are left\n");
         let seen = fake.seen();
         assert_eq!(seen[1].line(), "POST /connectors/orders/parked/order%2F1/replay");
         assert_eq!(seen[1].json(), json!({"recordsPerSecond": 5}));
+        // Without a yes nothing happens: nobody is there to be asked, or the answer is another one.
+        let ran = fake.run(&replay).await;
+        assert!(ran.code == 2 && ran.err.contains("replay 7 parked records"), "{}", ran.err);
+        assert_eq!(fake.run_answering("\n", &replay).await.code, 1);
+        assert_eq!(fake.seen().len(), 4);
+        assert_eq!(fake.run_answering("yes\n", &replay).await.code, 0);
+        assert_eq!(fake.seen().len(), 6);
+    }
+
+    #[tokio::test]
+    async fn what_is_tried_again_by_itself_is_no_failure() {
+        let waiting = json!({"outcome": "waiting", "left": 3, "error": {"class": "status", "message": "503"}});
+        let fake = Fake::answering(move |_| (200, waiting.to_string())).await;
+        let ran = fake.run(&["parked", "replay", "orders", "k", "--yes"]).await;
+        assert_eq!(ran.out, "key k of orders is tried again by itself, 3 records are left: status: 503\n");
     }
 
     #[tokio::test]
@@ -335,9 +391,10 @@ mod tests {
         let fake = Fake::answering(|_| (200, json!({"outcome": "dropped", "records": 2}).to_string())).await;
         assert_eq!(fake.run(&["parked", "drop", "orders", "k", "--all"]).await.code, 2);
         assert_eq!(fake.run(&["parked", "drop", "orders", "k", "--reason", "x"]).await.code, 2);
-        let ran = fake.run(&["parked", "drop", "orders", "k", "--all", "--reason", "x"]).await;
+        assert_eq!(fake.run(&["parked", "drop", "orders", "k", "--all", "--reason", "x"]).await.code, 2);
+        let ran = fake.run(&["parked", "drop", "orders", "k", "--all", "--yes", "--reason", "x"]).await;
         assert_eq!((ran.code, ran.out.as_str()), (0, "dropped 2 parked records of key k of orders\n"));
-        assert_eq!(fake.seen()[0].json(), json!({"record": null, "reason": "x"}));
+        assert_eq!(fake.seen()[2].json(), json!({"record": null, "reason": "x"}));
     }
 
     #[tokio::test]

@@ -110,6 +110,9 @@ pub(super) async fn give_up(
 async fn answer(connectors: &Connectors, id: &str, key: &str, command: ParkedCommand) -> Result<Response, Refusal> {
     let told = match connectors.change_parked(id, key, command).await? {
         ParkedOutcome::Delivered { left } => json!({ "outcome": "delivered", "left": left }),
+        ParkedOutcome::Waiting { class, message, left } => {
+            json!({ "outcome": "waiting", "error": { "class": class, "message": message }, "left": left })
+        }
         ParkedOutcome::Refused { class, message, left } => {
             json!({ "outcome": "refused", "error": { "class": class, "message": message }, "left": left })
         }

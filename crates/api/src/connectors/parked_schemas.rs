@@ -64,7 +64,7 @@ fn shown() -> Map<String, Value> {
             object(
                 &["outcome"],
                 json!({
-                    "outcome": { "enum": ["delivered", "refused", "edited", "dropped", "dryRun"] },
+                    "outcome": { "enum": ["delivered", "waiting", "refused", "edited", "dropped", "dryRun"] },
                     "left": whole("Records of the key that are still parked."),
                     "records": whole("Records that were dropped, or would be replayed."),
                     "bytes": whole("Of a dry run: what they count for."), "key": text("Of a dry run: the key."),

@@ -67,7 +67,7 @@ async fn a_parked_key_is_seen_mended_and_replayed_through_a_kill() {
 
     receiver.refuse_with(0);
     server.command_json(&["connectors", "start", "parking", "--wait"]).await;
-    server.command_json(&["parked", "replay", "parking", &key, "--rate", "4"]).await;
+    server.command_json(&["parked", "replay", "parking", &key, "--rate", "4", "--yes"]).await;
     receiver.has(3, LIMIT).await;
     server.kill().await;
     server.launch().await;

@@ -247,7 +247,7 @@ impl Index {
     fn edit(&mut self, place: Place, body: &EditedBody) {
         let bytes = body.bytes();
         let Some(parked) = self.record_mut(body.number) else { return };
-        let before = mem::replace(&mut parked.edited, Some((place, bytes))).map_or(0, |(_, bytes)| bytes);
+        let before = parked.edited.replace((place, bytes)).map_or(0, |(_, bytes)| bytes);
         parked.bytes = parked.bytes - before + bytes;
         self.count.bytes = self.count.bytes - before + bytes;
     }
