@@ -422,11 +422,15 @@ impl LaneTask {
         self.reports.send(report).await.map_err(|_| Ended::Stopped)
     }
 
+    /// Waits, and does meanwhile what is asked about parked records.
     async fn wait_until(&mut self, at: Instant) -> Step {
-        tokio::select! {
-            biased;
-            () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            () = tokio::time::sleep_until(at) => Ok(()),
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+                () = tokio::time::sleep_until(at) => return Ok(()),
+                order = self.replays.ordered() => self.obey(order).await?,
+            }
         }
     }
 
