@@ -190,7 +190,7 @@ impl From<CommandError> for Refusal {
             CommandError::IllegalTransition { .. } | CommandError::Conflict { .. } => {
                 Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message)
             }
-            CommandError::Parked { id, refusal } => Self::of_parked(&id, refusal, message),
+            CommandError::Parked { id, refusal } => Self::of_parked(&id, *refusal, message),
             CommandError::NoSuchPosition { .. } => Self::bad_request(message),
             CommandError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, message),
             CommandError::Append(error) => Self::of_inner_append(error),

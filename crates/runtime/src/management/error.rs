@@ -74,7 +74,7 @@ pub enum CommandError {
         /// The id.
         id: String,
         /// Why.
-        refusal: ParkedRefusal,
+        refusal: Box<ParkedRefusal>,
     },
     /// The bound on the number of connectors is reached.
     #[error("there are {limit} connectors already, the most this server runs")]

@@ -69,7 +69,7 @@ impl Connectors {
         key: &str,
         command: ParkedCommand,
     ) -> Result<ParkedOutcome, CommandError> {
-        let refused = |refusal| CommandError::Parked { id: id.to_owned(), refusal };
+        let refused = |refusal| CommandError::Parked { id: id.to_owned(), refusal: Box::new(refusal) };
         let mut held = self.hold(id).await?;
         let state = held.state()?;
         let desk = held.slot.hosting.lock().parked.clone().filter(|desk| desk.is_open());

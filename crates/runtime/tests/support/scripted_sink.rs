@@ -173,7 +173,7 @@ impl Sink for ScriptedSink {
         for (index, record) in batch.records().iter().enumerate() {
             let mut answer = (self.script.behaviour.lock())(record, batch.attempt());
             if let Answer::TakeAfter(delay) = answer {
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep_until(Instant::now() + delay).await;
                 answer = Answer::Take;
             }
             match answer {
