@@ -341,6 +341,46 @@ async fn a_mended_transform_is_made_at_replay() {
     connector.stopped().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_again_is_judged_by_the_policy() {
+    let store = filled(1, 8).await;
+    let sink = SinkScript::of("judged");
+    let poison = Poison::on(&sink, &[("s-0", 1)]);
+    let pairs =
+        [&PARK[..], &[("errors:policy", "status:409=skip, status:410=stop"), ("batching:batchSize", "2")]].concat();
+    let mut connector = start("judged", &store, &pairs);
+    connector.until(|progress| progress.parked == 7).await;
+    poison.heal();
+    let mut left = HashMap::from([(1, (503, 2)), (3, (409, 9)), (5, (503, 1)), (6, (410, 9))]);
+    sink.behave(move |record, _| match left.get_mut(&record.event().revision().get()) {
+        Some((status, left)) if *left > 0 => {
+            *left -= 1;
+            let class = FailureClass::Status(*status);
+            Answer::Break(if *status == 503 { failure() } else { Failure::reject(class, "as it is") })
+        }
+        _ => Answer::Take,
+    });
+    let begun = tokio::time::Instant::now();
+    let waiting = ask(&connector.parked, "s-0", REPLAY).await.unwrap();
+    assert!(matches!(waiting, ParkedOutcome::Waiting { class: "status", left: 7, .. }), "{waiting:?}");
+    connector.until(|progress| progress.failing.is_some()).await;
+    let End::Failed(end) = connector.ended().await else { panic!("it stops") };
+    assert!(end.message.contains("revision 6") && end.code == "status", "{end:?}");
+    assert_eq!(begun.elapsed().as_secs(), 15, "three failures that pass");
+    assert_eq!(revisions(&sink, "s-0"), [0, 1, 2, 4, 5]);
+    assert_eq!(store.events("$connectors/judged/skipped").len(), 1);
+    assert_eq!(of_type(&store, "judged", "$conn-record-dropped").len(), 1);
+    // The replay ended with the connector: what is left waits for somebody.
+    let mut connector = start_with("judged", &store, &pairs, None, Epoch(2));
+    (&mut connector.running).await.unwrap();
+    let refused = ask(&connector.parked, "s-0", REPLAY).await.unwrap();
+    assert!(matches!(refused, ParkedOutcome::Refused { class: "status", left: 2, .. }), "a probe stops nothing");
+    sink.behave(|_, _| Answer::Take);
+    ask(&connector.parked, "s-0", REPLAY).await.unwrap();
+    until("all is there", async || revisions(&sink, "s-0") == [0, 1, 2, 4, 5, 6, 7]).await;
+    assert_eq!(connector.stopped().await, End::Stopped);
+}
+
 /// Numbers that look random and are the same each time.
 struct Chance(u64);
 
