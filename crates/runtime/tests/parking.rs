@@ -381,6 +381,35 @@ async fn a_record_that_fails_again_is_judged_by_the_policy() {
     assert_eq!(connector.stopped().await, End::Stopped);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_replay_is_held_to_the_rate_and_the_breaker() {
+    let store = filled(1, 12).await;
+    let sink = SinkScript::of("held-to");
+    let poison = Poison::on(&sink, &[("s-0", 0)]);
+    let own = [
+        ("rateLimit:eventsPerSecond", "2"),
+        ("rateLimit:burstMs", "500"),
+        ("breaker:failures", "1"),
+        ("breaker:delayMs", "60000"),
+    ];
+    let pairs = [&PARK[..], &own].concat();
+    let mut connector = start("held-to", &store, &pairs);
+    connector.until(|progress| progress.parked == 12).await;
+    poison.heal();
+    sink.forget();
+    let mut down = 2;
+    sink.behave(move |_, _| {
+        down = (down - 1).max(0);
+        if down > 0 { Answer::Break(Failure::retry(FailureClass::Connect, "nobody there")) } else { Answer::Take }
+    });
+    ask(&connector.parked, "s-0", REPLAY).await.unwrap();
+    until("all is there", async || sink.delivered().len() == 12).await;
+    let attempts = sink.attempts();
+    assert!(attempts[1] - attempts[0] >= Duration::from_secs(50), "the breaker is open: {attempts:?}");
+    assert!(attempts[attempts.len() - 1] - attempts[1] >= Duration::from_secs(5), "two in a second: {attempts:?}");
+    connector.stopped().await;
+}
+
 /// Numbers that look random and are the same each time.
 struct Chance(u64);
 
