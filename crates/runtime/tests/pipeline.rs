@@ -441,23 +441,6 @@ async fn a_store_behind_the_checkpoint_is_explained() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_ends_before_the_checkpoint_is_refused_whatever_is_read() {
-    let one_stream = [("subscription:filter:filterType", "streamId")];
-    for (id, pairs) in [
-        ("restored-log", vec![]),
-        ("restored-stream", [&one_stream[..], &[("subscription:filter:expression", "s-0")]].concat()),
-    ] {
-        let store = filled(1, 3).await;
-        let body = json!({"logPosition": "900", "streamId": "s-0", "streamRevision": "800", "epoch": 1,
-            "settledRanges": [["950", "1000"]]});
-        store.add(&format!("$connectors/{id}/checkpoints"), CHECKPOINT_TYPE, &body.to_string()).await;
-        let End::Failed(end) = start(id, &store, &pairs).ended().await else { panic!("it fails") };
-        assert_eq!(end.code, "behind-end");
-        assert!(end.message.contains("1000") && end.message.contains("restored"), "{}", end.message);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_write_delays_only_checkpoints() {
     let store = filled(1, 100).await;
     store.fail_appends("/checkpoints", 4);

@@ -30,11 +30,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/runtime/src/pipeline/deliver.rs",
         from: "        let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        if receipt.is_complete() {",
+        admitted.learn(&receipt);",
         to: "        let limit = self.shared.target.attempt_limit(batch.len());
         self.all_delivered(&batch, &sent).await?;
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        if receipt.is_complete() {",
+        admitted.learn(&receipt);",
         noticed_by: Proof::Simulation,
     },
     Mutant {

@@ -95,15 +95,6 @@ impl PipelineFailure {
         Self { code: "broken", message: format!("a part of the connector crashed: {error}") }
     }
 
-    /// The log ends before what an earlier run has settled.
-    pub(super) fn behind_end(from: Position, end: Position) -> Self {
-        let message = format!(
-            "cannot continue behind position {from}: the store ends at {end}; it was restored to an earlier state or is \
-             another store, so start the connector from a position that it has"
-        );
-        Self { code: "behind-end", message }
-    }
-
     fn store(error: &ReadError) -> Self {
         Self { code: "store", message: format!("the store cannot be read at start: {error}") }
     }
@@ -156,14 +147,10 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
     let mut tries = 0;
     let inherited = loop {
         tries += 1;
-        let not_begun = match inherit(&plan, &surroundings, &run, &telling.metrics).await {
+        let error = match inherit(&plan, &surroundings, &run, &telling.metrics).await {
             Ok(Some(inherited)) => break inherited,
             Ok(None) => return End::Fenced,
-            Err(not_begun) => not_begun,
-        };
-        let error = match not_begun {
-            NotBegun::Read(error) => error,
-            NotBegun::Behind { from, end } => return End::Failed(PipelineFailure::behind_end(from, end)),
+            Err(error) => error,
         };
         if !matches!(error, ReadError::Unavailable { .. }) || tries == START_TRIES_MAX {
             return End::Failed(PipelineFailure::store(&error));
@@ -177,39 +164,15 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
     conduct(plan, surroundings, run, (inherited, telling)).await
 }
 
-/// Why a run did not begin.
-enum NotBegun {
-    Read(ReadError),
-    /// The log ends before what an earlier run has settled.
-    Behind {
-        from: Position,
-        end: Position,
-    },
-}
-
-impl From<ReadError> for NotBegun {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
-    }
-}
-
 /// Looks up what an earlier run left; nothing when a later owner has been here.
 async fn inherit(
     plan: &Plan,
     surroundings: &Surroundings,
     run: &Run,
     metrics: &ConnectorMetrics,
-) -> Result<Option<Inherited>, NotBegun> {
+) -> Result<Option<Inherited>, ReadError> {
     let store = surroundings.store.as_ref();
     let (checkpoint, expected) = last_checkpoint(store, &surroundings.checkpoints).await?;
-    if let (Some(checkpoint), None) = (&checkpoint, run.start_from) {
-        let end = store.head().await?.unwrap_or_default();
-        let settled = checkpoint.settled.as_slice().last().map(|(_, upto)| *upto);
-        let from = settled.max(checkpoint.mark.map(|mark| mark.position)).unwrap_or_default();
-        if from > end {
-            return Err(NotBegun::Behind { from, end });
-        }
-    }
     if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.epoch > run.epoch) {
         return Ok(None);
     }

@@ -219,13 +219,6 @@ impl Reader {
         for event in events {
             let before = self.seen;
             let revision = self.reads_stream.then(|| event.revision());
-            let last = before.and_then(|mark| mark.revision);
-            if let (Some(last), Some(revision)) = (last, revision)
-                && revision > last.next()
-            {
-                tracing::warn!(stream = event.stream(), last_read = %last, next_read = %revision,
-                    "a stretch of the stream is truncated or scavenged and is passed over");
-            }
             self.saw(Mark { position: event.position(), revision });
             let Some(key) = self.keep(&event) else { continue };
             let size = event.size();
@@ -279,11 +272,18 @@ fn may_pass(error: &SubscribeError) -> bool {
 
 fn failure_of(error: &SubscribeError) -> PipelineFailure {
     let code = match error {
-        SubscribeError::BehindEnd { from, end } => return PipelineFailure::behind_end(*from, *end),
         SubscribeError::StreamDeleted { .. } | SubscribeError::Read(ReadError::StreamDeleted { .. }) => {
             "stream-deleted"
         }
+        SubscribeError::BehindEnd { .. } => "behind-end",
         SubscribeError::Closed | SubscribeError::Read(_) => "store",
     };
-    PipelineFailure { code, message: format!("reading cannot go on: {error}") }
+    let message = match error {
+        SubscribeError::BehindEnd { from, end } => format!(
+            "cannot continue behind position {from}: the store ends at {end}; it was restored to an earlier state or is \
+             another store, so start the connector from a position that it has"
+        ),
+        other => format!("reading cannot go on: {other}"),
+    };
+    PipelineFailure { code, message }
 }
