@@ -82,6 +82,7 @@ fn path_parameter(name: &str) -> &'static str {
     match name {
         "id" => "The connector's id.",
         "login" => "The user's login name.",
+        "key" => "The key: a stream, or what ordering says; $all for the one key of all records, $none without one.",
         "kind" => "The name of a kind, or an alias of it.",
         "log_position" => "A position in the log.",
         "stream" => "The stream's name; $all is the whole log. A slash in it is written %2F.",
@@ -103,15 +104,15 @@ fn responses(doc: &RouteDoc) -> Map<String, Value> {
     responses
 }
 
-fn reference(schema: &str) -> String {
+pub(crate) fn reference(schema: &str) -> String {
     format!("#/components/schemas/{schema}")
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
+pub(crate) fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-fn list_of(schema: &str) -> Value {
+pub(crate) fn list_of(schema: &str) -> Value {
     json!({ "type": "array", "items": { "$ref": reference(schema) } })
 }
 
@@ -120,19 +121,21 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(stream_schemas());
     schemas.extend(connector_schemas());
     schemas.extend(query_schemas());
+    schemas.extend(kind_schemas());
     schemas.extend(user_schemas());
+    schemas.extend(crate::connectors::parked_schemas());
     schemas
 }
 
-fn text(description: &str) -> Value {
+pub(crate) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn whole(description: &str) -> Value {
+pub(crate) fn whole(description: &str) -> Value {
     json!({ "type": "integer", "minimum": 0, "description": description })
 }
 
-fn named<const N: usize>(schemas: [(&str, Value); N]) -> Map<String, Value> {
+pub(crate) fn named<const N: usize>(schemas: [(&str, Value); N]) -> Map<String, Value> {
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
@@ -355,6 +358,46 @@ fn connector_schemas() -> Map<String, Value> {
     ])
 }
 
+fn kind_schemas() -> Map<String, Value> {
+    named([
+        (
+            "Kind",
+            object(
+                &["name", "title", "summary", "guarantee", "lanes"],
+                json!({
+                    "name": text("As in instanceTypeName."), "aliases": { "$ref": reference("Ids") },
+                    "title": text("A heading."), "summary": text("One line."), "page": text("The manual's page."),
+                    "guarantee": { "enum": ["atLeastOnce", "effectivelyOnce"] }, "lanes": { "enum": ["many", "one"] },
+                    "batchRecordsDefault": whole("Records of a batch unless set otherwise."),
+                    "policy": list_of("PolicyRow"), "settings": list_of("Setting"), "shared": list_of("Setting"),
+                }),
+            ),
+        ),
+        (
+            "PolicyRow",
+            object(
+                &["class", "action"],
+                json!({
+                    "class": text("Class of failures, such as timeout or status:5xx; the most specific row holds."),
+                    "action": { "enum": ["retry", "reject", "stop"] },
+                }),
+            ),
+        ),
+        ("KindList", list_of("Kind")),
+        (
+            "Setting",
+            object(
+                &["key", "expected", "required", "secret", "doc"],
+                json!({
+                    "key": text("With colons between levels."), "expected": text("What a value looks like."),
+                    "default": { "type": ["string", "null"] }, "required": { "type": "boolean" },
+                    "secret": { "type": "boolean" }, "words": { "$ref": reference("Ids") }, "doc": text("The manual."),
+                }),
+            ),
+        ),
+    ])
+}
+
 fn query_schemas() -> Map<String, Value> {
     let time = json!({ "type": "string", "format": "date-time" });
     named([
@@ -372,6 +415,8 @@ fn query_schemas() -> Map<String, Value> {
                     "createTime": time, "updateTime": time, "deleteTime": time,
                     "errorDetails": { "type": "object", "description": "Why it failed: code and message." },
                     "revision": whole("Counts the reconfigurations."),
+                    "parked": { "type": "object", "description": "What is parked: keys, records, bytes; absent when \
+                                nothing is." },
                     "restartNeeded": { "type": "boolean", "description": "It runs with older settings." },
                     "progress": { "type": "object", "description": "What the running pipeline has done: read, delivered, \
                                   skipped, parked, settled, lastProgressTime, caughtUp, failing, stalledSince, \
@@ -407,41 +452,6 @@ fn query_schemas() -> Map<String, Value> {
                 "affinity": text("Leader, Follower or ReadOnlyReplica."), "enabled": { "type": "boolean" },
                 "resetTo": { "type": "object" }, "checkpointConfig": { "type": "object" },
             })) }),
-        ),
-        (
-            "Kind",
-            object(
-                &["name", "title", "summary", "guarantee", "lanes"],
-                json!({
-                    "name": text("As in instanceTypeName."), "aliases": { "$ref": reference("Ids") },
-                    "title": text("A heading."), "summary": text("One line."), "page": text("The manual's page."),
-                    "guarantee": { "enum": ["atLeastOnce", "effectivelyOnce"] }, "lanes": { "enum": ["many", "one"] },
-                    "batchRecordsDefault": whole("Records of a batch unless set otherwise."),
-                    "policy": list_of("PolicyRow"), "settings": list_of("Setting"), "shared": list_of("Setting"),
-                }),
-            ),
-        ),
-        (
-            "PolicyRow",
-            object(
-                &["class", "action"],
-                json!({
-                    "class": text("Class of failures, such as timeout or status:5xx; the most specific row holds."),
-                    "action": { "enum": ["retry", "reject", "stop"] },
-                }),
-            ),
-        ),
-        ("KindList", list_of("Kind")),
-        (
-            "Setting",
-            object(
-                &["key", "expected", "required", "secret", "doc"],
-                json!({
-                    "key": text("With colons between levels."), "expected": text("What a value looks like."),
-                    "default": { "type": ["string", "null"] }, "required": { "type": "boolean" },
-                    "secret": { "type": "boolean" }, "words": { "$ref": reference("Ids") }, "doc": text("The manual."),
-                }),
-            ),
         ),
         (
             "PreviewReport",

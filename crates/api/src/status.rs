@@ -9,6 +9,7 @@ use bytes::Bytes;
 use forebay_access::{AccessDenied, Refused, SignInError, UserError};
 use forebay_connector::settings::SettingsErrors;
 use forebay_runtime::management::{ApplyError, CommandError, QueryError, Violation};
+use forebay_runtime::pipeline::ParkedRefusal;
 use forebay_store::{AppendError, InvalidFilter, ReadError, SubscribeError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -197,6 +198,7 @@ impl From<CommandError> for Refusal {
             CommandError::IllegalTransition { .. } | CommandError::Conflict { .. } => {
                 Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message)
             }
+            CommandError::Parked { id, refusal } => Self::of_parked(&id, *refusal, message),
             CommandError::NoSuchPosition { .. } => Self::bad_request(message),
             CommandError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, message),
             CommandError::Append(error) => Self::of_inner_append(error),
@@ -223,7 +225,7 @@ impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         let message = error.to_string();
         match error {
-            QueryError::NotFound { id } => Self::not_found(message).resource(&id),
+            QueryError::NotFound { id } | QueryError::NotParked { id, .. } => Self::not_found(message).resource(&id),
             QueryError::Settings(errors) => errors.into(),
             QueryError::Read(error) => Self::of_inner_read(error),
         }
@@ -353,6 +355,22 @@ impl From<InvalidFilter> for Refusal {
 
 /// Trouble with a stream of our own, which the caller has not named and cannot mend.
 impl Refusal {
+    fn of_parked(id: &str, refusal: ParkedRefusal, message: String) -> Self {
+        match refusal {
+            ParkedRefusal::NoKey { .. } | ParkedRefusal::NoRecord { .. } => Self::not_found(message).resource(id),
+            ParkedRefusal::Replaying { .. }
+            | ParkedRefusal::NotRunning
+            | ParkedRefusal::Conflict
+            | ParkedRefusal::Full { .. } => Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message),
+            ParkedRefusal::Busy { .. } => Self::unavailable(message),
+            ParkedRefusal::Append(error @ (AppendError::EventTooLarge { .. } | AppendError::AppendTooLarge { .. })) => {
+                error.into()
+            }
+            ParkedRefusal::Append(error) => Self::of_inner_append(error),
+            ParkedRefusal::Read(error) => Self::of_inner_read(error),
+        }
+    }
+
     fn of_inner_append(error: AppendError) -> Self {
         match error {
             AppendError::Unavailable { .. } => error.into(),

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::apply::ApplyArgs;
 use crate::connectors::ConnectorsArgs;
+use crate::parked::ParkedArgs;
 use crate::preview::PreviewArgs;
 use crate::quickstart::QuickstartArgs;
 use crate::streams::StreamsArgs;
@@ -42,6 +43,9 @@ pub enum Command {
     /// Runs a connector's filter and transform over history, touching no sink
     #[command(after_help = EXIT_CODES)]
     Preview(PreviewArgs),
+    /// Lists, retries, replays, edits and drops records that connectors set aside
+    #[command(after_help = EXIT_CODES)]
+    Parked(ParkedArgs),
     /// Prints a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

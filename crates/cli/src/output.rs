@@ -1,6 +1,6 @@
 //! Owns where results, notes and errors go.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
 use serde_json::Value;
 
@@ -13,19 +13,32 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     terminal: bool,
+    /// Where a person answers questions; none when nobody is there.
+    answers: Option<Box<dyn BufRead + Send>>,
 }
+
+/// An answer is at most so long, in bytes.
+const ANSWER_BYTES_MAX: u64 = 100;
 
 impl Output {
     /// Standard output and standard error of this process.
     pub(crate) fn standard() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), json: false, quiet: false, terminal }
+        let answers = (terminal && io::stdin().is_terminal())
+            .then(|| Box::new(BufReader::new(io::stdin())) as Box<dyn BufRead + Send>);
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), json: false, quiet: false, terminal, answers }
     }
 
     /// Any two writers: for tests.
     #[cfg(test)]
     pub(crate) fn to(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), json: false, quiet: false, terminal: false }
+        Self { out: Box::new(out), err: Box::new(err), json: false, quiet: false, terminal: false, answers: None }
+    }
+
+    /// Whoever asks is answered from a text: for tests.
+    #[cfg(test)]
+    pub(crate) fn answering(self, answers: &'static str) -> Self {
+        Self { answers: Some(Box::new(answers.as_bytes())), ..self }
     }
 
     /// Sets how to speak.
@@ -73,6 +86,16 @@ impl Output {
         if !self.quiet {
             let _ = writeln!(self.err, "{text}");
         }
+    }
+
+    /// Asks whether to go on; none when nobody is there to answer. Only a clear yes is one.
+    pub(crate) fn ask(&mut self, question: &str) -> Result<Option<bool>, Failure> {
+        let Some(answers) = &mut self.answers else { return Ok(None) };
+        write!(self.err, "{question} [y/N] ")?;
+        self.err.flush()?;
+        let mut answer = String::new();
+        answers.take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
     /// Draws the line of progress anew.

@@ -96,6 +96,14 @@ impl Fake {
         whole.extend(["--server", &self.url]);
         run(&whole).await
     }
+
+    /// The same with somebody who answers questions.
+    pub(crate) async fn run_answering(&self, answers: &'static str, args: &[&str]) -> Ran {
+        let mut whole = vec!["forebay"];
+        whole.extend(args);
+        whole.extend(["--server", &self.url]);
+        run_with(&whole, Some(answers)).await
+    }
 }
 
 #[derive(Parser)]
@@ -106,8 +114,15 @@ struct Whole {
 
 /// Runs a whole command line.
 pub(crate) async fn run(args: &[&str]) -> Ran {
+    run_with(args, None).await
+}
+
+async fn run_with(args: &[&str], answers: Option<&'static str>) -> Ran {
     let (out, err) = (Shared::default(), Shared::default());
     let mut output = Output::to(out.clone(), err.clone());
+    if let Some(answers) = answers {
+        output = output.answering(answers);
+    }
     let command = match Whole::try_parse_from(args) {
         Ok(whole) => whole.command,
         Err(error) => return Ran { code: 2, out: String::new(), err: error.to_string() },

@@ -25,6 +25,15 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// What a sink with transactions keeps of records that were parked, so that none is written twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedNumbers {
+    /// The number of each record of the batch, in order; no other record of the connector ever has it.
+    pub numbers: Arc<[u64]>,
+    /// What was kept of lower numbers is of no use any more.
+    pub oldest: u64,
+}
+
 /// Records handed to a sink at once: never empty, in log order.
 ///
 /// The runtime bounds a batch by count, bytes and age before the sink sees it.
@@ -34,13 +43,17 @@ pub struct Batch {
     epoch: Epoch,
     attempt: u32,
     at: Timestamp,
+    parked: Option<ParkedNumbers>,
     records: Arc<[Record]>,
 }
 
 impl Batch {
     /// Gathers records for their first attempt; none when there are no records.
     pub fn new(lane: Lane, epoch: Epoch, at: Timestamp, records: Vec<Record>) -> Option<Self> {
-        if records.is_empty() { None } else { Some(Self { lane, epoch, attempt: 1, at, records: records.into() }) }
+        if records.is_empty() {
+            return None;
+        }
+        Some(Self { lane, epoch, attempt: 1, at, parked: None, records: records.into() })
     }
 
     /// The same records for one more attempt, made at another time.
@@ -53,6 +66,18 @@ impl Batch {
     #[must_use]
     pub fn with_attempt(self, attempt: u32) -> Self {
         Self { attempt: attempt.max(1), ..self }
+    }
+
+    /// The same records as ones that were parked and come after others of their lane.
+    #[must_use]
+    pub fn of_parked(self, parked: ParkedNumbers) -> Self {
+        Self { parked: Some(parked), ..self }
+    }
+
+    /// Of records that were parked, their numbers; none for records that come in their turn. The positions of parked ones
+    /// may lie below those that the lane delivered before, and say nothing about where the lane stands.
+    pub fn parked(&self) -> Option<&ParkedNumbers> {
+        self.parked.as_ref()
     }
 
     /// Which lane they belong to.

@@ -19,7 +19,7 @@ pub mod http;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use batch::{Batch, Epoch, Lane};
+pub use batch::{Batch, Epoch, Lane, ParkedNumbers};
 pub use catalog::{Catalog, Connect, Guarantee, Kind, LaneSupport, SinkContext, Target};
 pub use headers::{DeliveryHeader, add_delivery_headers, delivery_headers, header_value_text, metadata_headers};
 pub use outcome::{Failure, FailureClass, Next, Outcome, Receipt};

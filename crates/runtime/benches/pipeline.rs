@@ -15,7 +15,7 @@ use forebay_connector::{
 };
 use forebay_event::{ExpectedRevision, ProposedEvent, StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{Plan, Progress, Run, Surroundings, Traffic, run};
+use forebay_runtime::pipeline::{ParkedDesk, Plan, Progress, Run, Surroundings, Traffic, run};
 use forebay_store::{AppendRequest, EventStore};
 use memory_store::MemoryStore;
 use tokio::sync::{oneshot, watch};
@@ -105,6 +105,7 @@ async fn measure(store: &Arc<MemoryStore>, id: &str, pairs: &[(&str, &str)]) {
         stop: stop.clone(),
         fenced: CancellationToken::new(),
         stop_limit: Duration::from_secs(10),
+        parked: ParkedDesk::default(),
         running: oneshot::channel().0,
     };
     let begun = Instant::now();

@@ -112,6 +112,11 @@ pub struct Metrics {
     breaker: Gauges,
     lanes_limit: Gauges,
     pace: Gauges,
+    parked_keys: Gauges,
+    parked_records: Gauges,
+    parked_bytes: Gauges,
+    replayed: Counters,
+    parked_dropped: Counters,
 }
 
 impl Metrics {
@@ -153,6 +158,11 @@ impl Metrics {
             breaker: self.breaker.get_or_create_owned(&labels),
             lanes_limit: self.lanes_limit.get_or_create_owned(&labels),
             pace: self.pace.get_or_create_owned(&labels),
+            parked_keys: self.parked_keys.get_or_create_owned(&labels),
+            parked_records: self.parked_records.get_or_create_owned(&labels),
+            parked_bytes: self.parked_bytes.get_or_create_owned(&labels),
+            replayed: self.replayed.get_or_create_owned(&labels),
+            parked_dropped: self.parked_dropped.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -193,6 +203,7 @@ impl Metrics {
         let help = "Events that were truncated, expired, scavenged or deleted before they were read";
         add(registry, "forebay_events_missing", help, &self.missing);
         self.register_flow(registry);
+        self.register_parked(registry);
     }
 
     fn register_flow(&self, registry: &mut Registry) {
@@ -206,6 +217,14 @@ impl Metrics {
         add(registry, "forebay_target_lanes_limit", help, &self.lanes_limit);
         let help = "Requests per second that the target takes, found from its refusals; 0 while there is no limit";
         add(registry, "forebay_target_pace", help, &self.pace);
+    }
+
+    fn register_parked(&self, registry: &mut Registry) {
+        add(registry, "forebay_parked_keys", "Keys with parked records", &self.parked_keys);
+        add(registry, "forebay_parked_records", "Records that are parked", &self.parked_records);
+        add(registry, "forebay_parked_bytes", "Bytes that are parked", &self.parked_bytes);
+        add(registry, "forebay_parked_replayed", "Parked records that were delivered after all", &self.replayed);
+        add(registry, "forebay_parked_dropped", "Parked records that were given up", &self.parked_dropped);
     }
 }
 
@@ -243,6 +262,11 @@ pub struct ConnectorMetrics {
     breaker: Gauge<i64, AtomicI64>,
     lanes_limit: Gauge<i64, AtomicI64>,
     pace: Gauge<i64, AtomicI64>,
+    parked_keys: Gauge<i64, AtomicI64>,
+    parked_records: Gauge<i64, AtomicI64>,
+    parked_bytes: Gauge<i64, AtomicI64>,
+    replayed: Counter,
+    parked_dropped: Counter,
 }
 
 /// What a look at a running connector found.
@@ -312,6 +336,23 @@ impl ConnectorMetrics {
     /// So many events were gone before they were read.
     pub fn missing(&self, events: u64) {
         self.missing.inc_by(events);
+    }
+
+    /// So much is parked.
+    pub fn parked_now(&self, keys: u64, records: u64, bytes: u64) {
+        self.parked_keys.set(signed(keys));
+        self.parked_records.set(signed(records));
+        self.parked_bytes.set(signed(bytes));
+    }
+
+    /// Parked records were delivered after all.
+    pub fn replayed(&self, records: u64) {
+        self.replayed.inc_by(records);
+    }
+
+    /// Parked records were given up.
+    pub fn parked_dropped(&self, records: u64) {
+        self.parked_dropped.inc_by(records);
     }
 
     /// An attempt begins.

@@ -234,7 +234,8 @@ async fn a_refused_record_is_parked_with_its_key_by_setting_and_across_restarts(
     let mut again = start_with("refuse-park", &store, &pairs, None, Epoch(2));
     again.until(|progress| progress.delivered == 1 && progress.parked == 1).await;
     again.stopped().await;
-    let parked = store.events("$connectors/refuse-park/parked");
+    let mut parked = store.events("$connectors/refuse-park/parked");
+    parked.retain(|event| event.event_type() == "$conn-record-parked");
     let bodies: Vec<Value> = parked.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect();
     let revisions: Vec<_> = bodies.iter().map(|body| body["streamRevision"].as_str().unwrap()).collect();
     assert_eq!(revisions, ["2", "3", "4", "5", "6", "7", "8", "9", "10"]);
@@ -255,7 +256,8 @@ async fn what_was_tried_of_a_key_is_parked_before_what_waits_behind_it() {
     let mut connector = start("park-order", &store, &pairs);
     connector.until(|progress| progress.parked == 6).await;
     connector.stopped().await;
-    let parked = store.events("$connectors/park-order/parked");
+    let mut parked = store.events("$connectors/park-order/parked");
+    parked.retain(|event| event.event_type() == "$conn-record-parked");
     let bodies: Vec<Value> = parked.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect();
     let revisions: Vec<_> = bodies.iter().map(|body| body["streamRevision"].as_str().unwrap()).collect();
     assert_eq!(revisions, ["0", "1", "2", "3", "4", "5"]);
@@ -646,7 +648,8 @@ async fn a_script_that_throws_stops_or_parks() {
     assert_eq!(connector.progress.borrow().parked, 7);
     connector.stopped().await;
     let parked = store.events("$connectors/throws/parked");
-    let body: Value = serde_json::from_slice(parked[0].data_slice()).unwrap();
+    let first = parked.iter().find(|event| event.event_type() == "$conn-record-parked").unwrap();
+    let body: Value = serde_json::from_slice(first.data_slice()).unwrap();
     assert_eq!((&body["streamId"], &body["error"]["class"]), (&json!("s-1"), &json!("script")));
 }
 

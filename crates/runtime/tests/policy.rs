@@ -25,8 +25,10 @@ fn status(number: u16) -> FailureClass {
     FailureClass::Status(number)
 }
 
+/// What is told of records; that a run began is not.
 fn bodies(events: &[RecordedEvent]) -> Vec<Value> {
-    events.iter().map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect()
+    let told = events.iter().filter(|event| event.event_type() != "$conn-parked-claimed");
+    told.map(|event| serde_json::from_slice(event.data_slice()).unwrap()).collect()
 }
 
 fn places(bodies: &[Value]) -> Vec<String> {

@@ -23,7 +23,7 @@ pub(crate) fn fact_of(event: &RecordedEvent) -> Option<Fact> {
             epoch: body.get("Epoch").and_then(Value::as_u64).unwrap_or_default(),
             released: body.get("Duration").and_then(Value::as_str) == Some("00:00:00"),
         },
-        Some("parked") => Fact::Parked {
+        Some("parked") if event.event_type() == "$conn-record-parked" => Fact::Parked {
             position: number(body.get("logPosition")),
             epoch: body.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
         },

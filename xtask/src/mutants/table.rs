@@ -74,8 +74,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/runtime/src/pipeline/deliver.rs",
         from: "            if self.held.holds(record.key) {
                 self.held.push(record);
-            } else if diverted {",
-        to: "            if diverted {",
+            } else if is_known {",
+        to: "            if is_known {",
         noticed_by: Proof::Simulation,
     },
     Mutant {
@@ -87,9 +87,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "forget the parked keys on restart",
-        file: "crates/runtime/src/pipeline/parked.rs",
-        from: "                    keys.insert(site.keying.key(&mut EventView::new(&event)));\n",
-        to: "",
+        file: "crates/runtime/src/pipeline/parked/lot.rs",
+        from: "let keys = index.lines().keys().copied().collect();",
+        to: "let keys = HashSet::new();",
         noticed_by: Proof::Simulation,
     },
     Mutant {

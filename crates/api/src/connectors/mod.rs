@@ -1,4 +1,4 @@
-//! Connectors over HTTP: commands, queries, the preview API's older words, kinds, previews, files.
+//! Connectors over HTTP: commands, queries, parked records, the preview API's older words, kinds, previews, files.
 
 mod routes;
 mod settings_body;
@@ -7,6 +7,8 @@ mod preview_api;
 mod preview_settings;
 mod queries;
 mod view;
+mod parked;
+mod parked_schemas;
 mod kinds;
 mod dry_run;
 mod apply;
@@ -15,4 +17,5 @@ mod file;
 pub(crate) mod doors;
 
 pub use file::{FileFormat, ParseError, parse_connector_file};
+pub(crate) use parked_schemas::parked_schemas;
 pub(crate) use routes::ROUTES;

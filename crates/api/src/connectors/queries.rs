@@ -29,7 +29,8 @@ pub(super) async fn list(State(connectors): State<Connectors>, query: QueryPairs
     Ok(Json(json!({ "totalSize": items.len(), "totalCount": views.len(), "items": items })).into_response())
 }
 
-fn paging(query: &QueryPairs) -> Result<(u64, u64), Refusal> {
+/// Page from 1 and page size, as a query gives them.
+pub(super) fn paging(query: &QueryPairs) -> Result<(u64, u64), Refusal> {
     let page = either(query, "page")?.unwrap_or(1);
     let size = either(query, "pageSize")?.unwrap_or(PAGE_SIZE_MAX);
     let rules = [

@@ -4,7 +4,7 @@ use axum::routing::{delete, get, post, put};
 use forebay_access::Need;
 use forebay_runtime::Connectors;
 
-use super::{apply, commands, dry_run, kinds, preview_api, queries};
+use super::{apply, commands, dry_run, kinds, parked, preview_api, queries};
 use crate::routes::{Answer, Content, Parameter, Route, RouteDoc, Verb};
 
 const TAG: &str = "connectors";
@@ -20,6 +20,15 @@ const CONFLICT: Answer =
     (409, JSON, "Status", "The command does not fit the connector's state, or somebody else was faster.");
 const UNAVAILABLE: Answer = (503, JSON, "Status", "The store cannot answer now.");
 const COMMAND: &[Answer] = &[DONE, WRONG, MISSING, CONFLICT, UNAVAILABLE];
+const NOT_PARKED: Answer = (404, JSON, "Status", "There is no such connector, or nothing is parked under this key.");
+const PARKED_COMMAND: &[Answer] = &[
+    (200, JSON, "ParkedOutcome", "What came of it: delivered, refused again, edited, dropped; and how many are left."),
+    WRONG,
+    NOT_PARKED,
+    CONFLICT,
+    UNAVAILABLE,
+];
+const PAGING: &[Parameter] = &[("page", "integer", "From 1."), ("pageSize", "integer", "1 to 100, default 100.")];
 const INCLUDE_CONFIGURATION: Parameter =
     ("includeConfiguration", "boolean", "Shows the settings as a nested object instead of a flat map.");
 const FLAT: Content = (JSON, "Settings", "The settings as a flat map with colon keys.");
@@ -36,6 +45,10 @@ const fn command(verb: Verb, path: &'static str, summary: &'static str) -> Route
 /// A command that changes what runs, but not what it does.
 const fn operation(path: &'static str, summary: &'static str) -> RouteDoc {
     command(Verb::Post, path, summary).needs(Need::Operator)
+}
+
+const fn parked_command(path: &'static str, summary: &'static str) -> RouteDoc {
+    doc(Verb::Post, path, summary).answers(PARKED_COMMAND)
 }
 
 const fn preview(verb: Verb, path: &'static str, summary: &'static str) -> RouteDoc {
@@ -139,6 +152,46 @@ pub(crate) const ROUTES: &[Route<Connectors>] = &[
         doc: command(Verb::Put, "/connectors/{id}/rename", "Gives a connector another name")
             .body(&[(JSON, "Rename", "The name, 3 to 50 characters.")]),
         handler: || put(commands::rename),
+    },
+    Route {
+        doc: doc(Verb::Get, "/connectors/{id}/parked", "Lists the keys whose records are parked")
+            .notes("Ordered by key. keys, records and bytes count all of them, also those on other pages.")
+            .query(PAGING)
+            .answers(&[(200, JSON, "ParkedKeys", "One page of keys."), WRONG, MISSING, UNAVAILABLE]),
+        handler: || get(parked::keys),
+    },
+    Route {
+        doc: doc(Verb::Get, "/connectors/{id}/parked/{key}", "Shows a parked key and its records, in their order")
+            .query(PAGING)
+            .answers(&[(200, JSON, "ParkedRecords", "The key and one page of its records."), WRONG, NOT_PARKED,
+                UNAVAILABLE]),
+        handler: || get(parked::records),
+    },
+    Route {
+        doc: parked_command("/connectors/{id}/parked/{key}/retry", "Tries the first parked record of a key once")
+            .notes("Answered when the target has answered. The connector must run here."),
+        handler: || post(parked::retry),
+    },
+    Route {
+        doc: parked_command("/connectors/{id}/parked/{key}/replay", "Delivers the parked records of a key in order")
+            .notes(
+                "The first one goes alone as a probe, and its outcome is the answer; if it is delivered the rest follow, \
+                 and new records of the key behind them. Goes on after a restart. The connector must run here.",
+            )
+            .optional_body(&[(JSON, "Replay", "How fast, or only how many.")]),
+        handler: || post(parked::replay),
+    },
+    Route {
+        doc: parked_command("/connectors/{id}/parked/{key}/edit", "Gives a parked record another payload")
+            .notes("The original is kept beside it. Works on a stopped connector too.")
+            .body(&[(JSON, "ParkedEdit", "Which record, its payload, and why.")]),
+        handler: || post(parked::edit),
+    },
+    Route {
+        doc: parked_command("/connectors/{id}/parked/{key}/drop", "Gives up parked records, all of a key or one")
+            .notes("They are never delivered. Works on a stopped connector too.")
+            .body(&[(JSON, "ParkedDrop", "Which record if it is one, and why.")]),
+        handler: || post(parked::give_up),
     },
     Route {
         doc: preview(Verb::Get, "/connectors/list", "Lists connectors in the preview's words")

@@ -50,6 +50,8 @@ pub(super) fn connector(view: &ConnectorView, include: Include, nesting: &mut Ne
     optional("deleteTime", view.deleted_at.map(time));
     let error = view.error.as_ref();
     optional("errorDetails", error.map(|error| json!({ "code": error.code, "message": error.message })));
+    let parked = Some(view.parked).filter(|parked| parked.records > 0);
+    optional("parked", parked.map(|now| json!({ "keys": now.keys, "records": now.records, "bytes": now.bytes })));
     optional("progress", view.progress.as_ref().map(progress));
     object
 }

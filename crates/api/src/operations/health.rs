@@ -31,7 +31,8 @@ pub(super) async fn ready(
     status::healthy(query.one("liveCode"))
 }
 
-/// The store and each connector. One that failed or stands still is told, but makes no node unhealthy.
+/// The store and each connector. One that failed, stands still or has parked records is told, but makes no node
+/// unhealthy.
 pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
     // A store that is known to be away is not asked: the answer would be late, and the same.
     let away = api.store.outage();
@@ -44,8 +45,8 @@ pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi
     let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
     let views = connectors.unwrap_or_default();
     let stalled = |view: &ConnectorView| view.progress.is_some_and(|progress| progress.stalled.is_some());
-    let failed = views.iter().any(|view| view.error.is_some() || stalled(view));
-    let word = match (serving, failed) {
+    let needs_somebody = |view: &ConnectorView| view.error.is_some() || view.parked.records > 0 || stalled(view);
+    let word = match (serving, views.iter().any(needs_somebody)) {
         (false, _) => "unavailable",
         (true, true) => "degraded",
         (true, false) => "ok",
@@ -83,7 +84,9 @@ fn connector(view: &ConnectorView, head: Option<Position>) -> Value {
         "id": view.id,
         "state": view.state.wire_name(),
         "error": error,
-        "parked": progress.parked,
+        "parked": view.parked.records,
+        "parkedKeys": view.parked.keys,
+        "parkedBytes": view.parked.bytes,
         "stalledSince": progress.stalled.map(|since| since.to_string()),
         "oldestUndelivered": progress.oldest.map(|oldest| oldest.to_string()),
         "failing": failing,

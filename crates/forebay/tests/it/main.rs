@@ -28,3 +28,4 @@ mod commands;
 mod curl;
 mod access;
 mod tls;
+mod parking;

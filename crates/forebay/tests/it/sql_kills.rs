@@ -66,6 +66,17 @@ impl Database {
         settings
     }
 
+    async fn run(&self, sql: &str) {
+        match &self.0 {
+            Place::Postgres(server) => server.run(sql).await,
+            Place::Sqlite(path) => {
+                let database = rusqlite::Connection::open(path).unwrap();
+                database.busy_timeout(ARRIVE_LIMIT).unwrap();
+                database.execute_batch(sql).unwrap();
+            }
+        }
+    }
+
     pub(crate) async fn text(&self, sql: &str) -> String {
         match &self.0 {
             Place::Postgres(server) => server.rows(sql).await.remove(0),
@@ -185,4 +196,47 @@ async fn rows_in_postgresql_survive_kills_in_lanes() {
 async fn rows_in_sqlite_survive_kills() {
     let folder = tempfile::tempdir().unwrap();
     run(Database::sqlite(folder.path()), folder.path(), &[]).await;
+}
+
+/// A row stands in the way of one stream, which is parked; when it is gone, kills interrupt the replay.
+async fn replay(database: Database, folder: &Path, over: &[(&str, &str)]) {
+    const EVENTS: u64 = 800;
+    const KILLS: u64 = 6;
+    let way = "CREATE UNIQUE INDEX first ON deliveries (stream) WHERE revision = 0; \
+               INSERT INTO deliveries (position, stream, revision) VALUES (-1, 'load-1', 0)";
+    database.run(way).await;
+    let mut server = Server::start(folder).await;
+    let mut settings = database.settings();
+    [("ordering", "stream"), ("errors:onReject", "park")]
+        .iter()
+        .chain(over)
+        .for_each(|(key, value)| settings[*key] = (*value).into());
+    server.http.post("/connectors/written", &json!({"settings": settings})).await;
+    server.http.post("/connectors/written/start", &json!({"from": "earliest"})).await;
+    Load { streams: 4, events: EVENTS }.write(server.http.clone()).await;
+    let parked = async |server: &Server| server.http.get("/connectors/written/parked").await["records"].as_u64();
+    eventually("a stream is parked", ARRIVE_LIMIT, || async { parked(&server).await == Some(EVENTS / 4) }).await;
+    database.has(EVENTS * 3 / 4 + 1).await;
+    database.run("DELETE FROM deliveries WHERE position = -1").await;
+    server.http.post("/connectors/written/parked/load-1/replay", &json!({"recordsPerSecond": 60})).await;
+    for kill in 1..=KILLS {
+        database.has(EVENTS * 3 / 4 + kill * 25).await;
+        server.kill().await;
+        server.launch().await;
+    }
+    eventually("nothing is parked", ARRIVE_LIMIT, || async { parked(&server).await == Some(0) }).await;
+    assert_eq!(database.text(ACCOUNT).await, format!("{EVENTS} {EVENTS} 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_into_postgresql_survives_kills() {
+    let Some(database) = Database::postgres().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    replay(database, folder.path(), &[("lanes", "4")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_into_sqlite_survives_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    replay(Database::sqlite(folder.path()), folder.path(), &[]).await;
 }

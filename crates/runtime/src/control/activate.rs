@@ -20,7 +20,7 @@ use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
 use super::runner::{Prepared, aside};
 use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
-use crate::pipeline::{End, PipelineFailure, Progress, Run, Surroundings};
+use crate::pipeline::{End, ParkedDesk, PipelineFailure, Progress, Run, Surroundings};
 
 /// How long a pipeline may take beyond its own stop limit, and to notice that its lease is lost, before it is cut off.
 pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(1);
@@ -69,6 +69,7 @@ impl Supervisor {
                         let mut hosting = self.slot.hosting.lock();
                         hosting.phase = Phase::Idle;
                         hosting.progress = None;
+                        hosting.parked = None;
                         hosting.settings = None;
                     }
                     if let After::Again(pause) = after {
@@ -238,6 +239,7 @@ impl Supervisor {
         let stop = CancellationToken::new();
         let (say_running, running) = oneshot::channel();
         let (tell_progress, progress) = watch::channel(Progress::default());
+        let parked = ParkedDesk::default();
         let order = Run {
             start_from,
             epoch: lease.epoch,
@@ -245,6 +247,7 @@ impl Supervisor {
             fenced: lost.clone(),
             stop_limit: node.config.stop_limit,
             running: say_running,
+            parked: parked.clone(),
         };
         let surroundings = Surroundings {
             store: Arc::clone(&node.store),
@@ -253,7 +256,11 @@ impl Supervisor {
             traffic: node.traffic.clone(),
             checkpoints: node.checkpoint_stream(&id),
         };
-        self.slot.hosting.lock().progress = Some(progress);
+        {
+            let mut hosting = self.slot.hosting.lock();
+            hosting.progress = Some(progress);
+            hosting.parked = Some(parked);
+        }
         let task = AbortOnDropHandle::new(tokio::spawn(prepared.run(surroundings, order, tell_progress)));
         let mut watching = Watching { supervisor: self, activation, stop, lost, asked: false };
         watching.follow(task, running, lifecycle).await

@@ -16,7 +16,7 @@ use super::activate::supervise;
 use super::runner::Runner;
 use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
-use crate::pipeline::{Progress, Traffic};
+use crate::pipeline::{ParkedDesk, Progress, Traffic};
 
 /// What all commands, queries and supervisors of this process share.
 pub(crate) struct Node {
@@ -68,6 +68,8 @@ pub(crate) struct Hosting {
     pub(crate) phase: Phase,
     /// What the running pipeline has done.
     pub(crate) progress: Option<watch::Receiver<Progress>>,
+    /// Where commands about parked records go while it runs.
+    pub(crate) parked: Option<ParkedDesk>,
     /// The settings it runs with, as stored.
     pub(crate) settings: Option<SettingsMap>,
 }
@@ -210,6 +212,11 @@ impl Node {
     /// The stream of a connector's checkpoints.
     pub(crate) fn checkpoint_stream(&self, id: &str) -> StreamName {
         self.stream(format!("{}/{id}/checkpoints", self.config.stream_prefix))
+    }
+
+    /// The stream of what a connector set aside.
+    pub(crate) fn parked_stream(&self, id: &str) -> StreamName {
+        self.stream(format!("{}/{id}/parked", self.config.stream_prefix))
     }
 
     /// The stream of what the host saw a connector do.

@@ -90,11 +90,13 @@ pub(super) async fn check(node: &Arc<Node>, id: &str, plain: &SettingsMap) -> Re
     }
 }
 
-/// Bounds the connector's streams. Checkpoints of a deleted connector of the same id stay out of sight.
+/// Bounds the connector's streams. Checkpoints and parked records of a deleted connector of the same
+/// id stay out of sight.
 async fn set_up_streams(node: &Node, id: &str, anew: bool) -> Result<(), CommandError> {
     let checkpoints = node.checkpoint_stream(id);
     if anew {
         hide(node, &checkpoints).await?;
+        hide(node, &node.parked_stream(id)).await?;
     }
     for stream in [checkpoints, node.lifecycle_stream(id), node.lease_stream(id)] {
         let (metadata, _) = node.store.metadata(&stream).await?;

@@ -22,8 +22,10 @@ impl Connectors {
         // The other way round, a crash in between would leave a connector without its checkpoint. What this order may
         // leave behind, a create of the same id hides before it does anything else.
         held.record(Happening::Deleted).await?;
-        if let Err(error) = hide(&held.node, &held.node.checkpoint_stream(id)).await {
-            warn!(connector_id = id, %error, "the checkpoints of the deleted connector could not be hidden yet");
+        for stream in [held.node.checkpoint_stream(id), held.node.parked_stream(id)] {
+            if let Err(error) = hide(&held.node, &stream).await {
+                warn!(connector_id = id, %stream, %error, "a stream of the deleted connector could not be hidden yet");
+            }
         }
         Ok(())
     }

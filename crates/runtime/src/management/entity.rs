@@ -129,7 +129,7 @@ impl Facts {
         let at = event.at;
         self.updated_at = at;
         match &event.what {
-            Happening::Created { .. } => {}
+            Happening::Created { .. } | Happening::ParkedChanged { .. } => {}
             Happening::Reconfigured { revision, settings } => {
                 self.revision = (*revision).max(self.revision.saturating_add(1));
                 self.settings = settings.clone();

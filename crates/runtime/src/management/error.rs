@@ -5,12 +5,13 @@ use forebay_event::Position;
 use forebay_store::{AppendError, ReadError};
 
 use super::ConnectorState;
+use crate::pipeline::ParkedRefusal;
 
 /// One thing wrong with the identity given in a command: which field, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub struct Violation {
-    /// `ConnectorId` or `Name`.
+    /// `ConnectorId`, `Name`, `Reason` or `RecordsPerSecond`.
     pub field: &'static str,
     /// What is wrong, such as `must be between 5 and 50 characters long`.
     pub problem: String,
@@ -67,6 +68,14 @@ pub enum CommandError {
         /// The id.
         id: String,
     },
+    /// A command about parked records was not carried out.
+    #[error("connector {id}: {refusal}")]
+    Parked {
+        /// The id.
+        id: String,
+        /// Why.
+        refusal: Box<ParkedRefusal>,
+    },
     /// The bound on the number of connectors is reached.
     #[error("there are {limit} connectors already, the most this server runs")]
     TooMany {
@@ -89,6 +98,14 @@ pub enum QueryError {
     NotFound {
         /// The id.
         id: String,
+    },
+    /// Nothing is parked under this key.
+    #[error("connector {id}: no records of key {key} are parked")]
+    NotParked {
+        /// The id.
+        id: String,
+        /// The key.
+        key: String,
     },
     /// The settings to preview are wrong.
     #[error("the settings are not valid: {0}")]

@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::ErrorDetails;
 
 const TYPE_PREFIX: &str = "$conn-mngt-connector-";
+/// What follows in the type of an event about parked records, before the command.
+const PARKED_WORD: &str = "parked-";
+const PARKED_COMMANDS: [&str; 4] = ["retry", "replay", "edit", "drop"];
 
 /// Something that happened to a connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,16 @@ pub(crate) enum Happening {
     Stopped,
     /// The host reports that it ended with an error, and when it will try again, if it will.
     Failed { error: ErrorDetails, next_restart: Option<Timestamp> },
+    /// Something is to be done about parked records: `retry`, `replay`, `edit` or `drop`. Says how many records the key
+    /// had then, which one is meant if it is one, and why.
+    ParkedChanged {
+        word: String,
+        key: String,
+        records: u64,
+        number: Option<u64>,
+        records_per_s: Option<u32>,
+        reason: Option<String>,
+    },
     /// A delete was accepted.
     Deleted,
 }
@@ -45,7 +58,7 @@ pub(crate) enum Happening {
 impl ManagementEvent {
     /// The event type it is stored under.
     pub(crate) fn event_type(&self) -> String {
-        let word = match self.what {
+        let word = match &self.what {
             Happening::Created { .. } => "created",
             Happening::Reconfigured { .. } => "reconfigured",
             Happening::Renamed { .. } => "renamed",
@@ -54,6 +67,7 @@ impl ManagementEvent {
             Happening::Deactivating => "deactivating",
             Happening::Stopped => "stopped",
             Happening::Failed { .. } => "failed",
+            Happening::ParkedChanged { word, .. } => return format!("{TYPE_PREFIX}{PARKED_WORD}{word}"),
             Happening::Deleted => "deleted",
         };
         format!("{TYPE_PREFIX}{word}")
@@ -93,6 +107,19 @@ impl ManagementEvent {
                     put("nextRestart", json!(at.to_string()));
                 }
             }
+            Happening::ParkedChanged { word: _, key, records, number, records_per_s, reason } => {
+                put("key", json!(key));
+                put("records", json!(records));
+                if let Some(number) = number {
+                    put("record", json!(number));
+                }
+                if let Some(rate) = records_per_s {
+                    put("recordsPerSecond", json!(rate));
+                }
+                if let Some(reason) = reason {
+                    put("reason", json!(reason));
+                }
+            }
             Happening::Deactivating | Happening::Deleted => {}
         }
         Value::Object(body)
@@ -103,7 +130,8 @@ impl ManagementEvent {
         let Some(word) = event.event_type().strip_prefix(TYPE_PREFIX) else { return Ok(None) };
         let known = ["created", "reconfigured", "renamed", "activating", "running"];
         let known_too = ["deactivating", "stopped", "failed", "deleted"];
-        if !known.contains(&word) && !known_too.contains(&word) {
+        let about_parked = word.strip_prefix(PARKED_WORD).filter(|word| PARKED_COMMANDS.contains(word));
+        if !known.contains(&word) && !known_too.contains(&word) && about_parked.is_none() {
             return Ok(None);
         }
         let body = match serde_json::from_slice(event.data_slice()) {
@@ -122,6 +150,14 @@ impl ManagementEvent {
             "deactivating" => Happening::Deactivating,
             "stopped" => Happening::Stopped,
             "failed" => Happening::Failed { error: body.error()?, next_restart: body.time("nextRestart")? },
+            _ if about_parked.is_some() => Happening::ParkedChanged {
+                word: about_parked.unwrap_or_default().to_owned(),
+                key: body.text("key")?,
+                records: body.number("records")?.unwrap_or(0),
+                number: body.number("record")?,
+                records_per_s: body.number("recordsPerSecond")?.and_then(|rate| u32::try_from(rate).ok()),
+                reason: Some(body.text("reason")?).filter(|reason| !reason.is_empty()),
+            },
             _ => Happening::Deleted,
         };
         Ok(Some(Self { at: body.time("timestamp")?.unwrap_or_else(|| event.created()), what }))
@@ -260,6 +296,14 @@ mod tests {
             Happening::Failed { error: error.clone(), next_restart: Some(at) },
             Happening::Failed { error, next_restart: None },
             Happening::Deleted,
+            Happening::ParkedChanged {
+                word: "drop".to_owned(),
+                key: "orders-1".to_owned(),
+                records: 9,
+                number: Some(4),
+                records_per_s: Some(2),
+                reason: Some("not ours".to_owned()),
+            },
         ] {
             let event = ManagementEvent { at, what };
             let body = event.body("orders", at).to_string();

@@ -165,6 +165,9 @@ fn tell(entity: &Entity, event: &ManagementEvent) {
         Happening::Failed { error, next_restart: None } => {
             error!(connector_id, code = error.code, error = error.message, "connector failed and stays stopped");
         }
+        Happening::ParkedChanged { word, key, records, reason, .. } => {
+            info!(connector_id, command = word, key, records, reason, "parked records are to be dealt with");
+        }
         Happening::Deleted => info!(connector_id, "connector deleted"),
     }
 }

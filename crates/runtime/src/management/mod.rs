@@ -20,6 +20,7 @@ mod stop;
 mod reset;
 mod rename;
 mod delete;
+mod parked;
 mod view;
 mod queries;
 mod declared;
@@ -38,6 +39,7 @@ mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
+pub use parked::ParkedPage;
 pub use view::{
     ConnectorState, ConnectorView, CreateConnector, ErrorDetails, ListQuery, PreviewOutcome, PreviewReport,
     PreviewRequest, PreviewSample,

@@ -8,6 +8,7 @@ use super::entity::Facts;
 use super::secrets::Secrecy;
 use super::{ConnectorView, Connectors, ListQuery, PreviewReport, PreviewRequest, QueryError};
 use crate::control::{Node, Phase, Slot, last_checkpoint};
+use crate::pipeline::{ParkedCount, last_count};
 
 impl Connectors {
     /// The connectors that fit, in the order of their creation.
@@ -59,10 +60,15 @@ pub(super) async fn view(node: &Node, slot: &Slot) -> Result<Option<ConnectorVie
     let entity = slot.entity();
     let Some(facts) = &entity.facts else { return Ok(None) };
     let checkpoint = if facts.deleted_at.is_none() { last_checkpoint(node, &entity.id).await? } else { None };
+    let parked = match facts.deleted_at {
+        None => last_count(&*node.store, &node.parked_stream(&entity.id)).await?,
+        Some(_) => ParkedCount::default(),
+    };
     let shown = shown(node, slot, &entity.id, facts);
     Ok(shown.map(|view| ConnectorView {
         position: checkpoint.map(|checkpoint| checkpoint.position),
         position_at: checkpoint.map(|checkpoint| checkpoint.at),
+        parked,
         ..view
     }))
 }
@@ -88,6 +94,7 @@ pub(super) fn shown(node: &Node, slot: &Slot, id: &str, facts: &Facts) -> Option
         deleted_at: facts.deleted_at,
         error: facts.error.clone(),
         progress: hosting.progress.map(|progress| *progress.borrow()),
+        parked: ParkedCount::default(),
         restart_needed: runs_with.is_some_and(|settings| settings != facts.settings),
     })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use forebay_connector::settings::SettingsMap;
 use forebay_event::{Position, Timestamp};
 
-use crate::pipeline::Progress;
+use crate::pipeline::{ParkedCount, Progress};
 
 /// The state of a connector. A failed one is stopped and has error details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +74,8 @@ pub struct ConnectorView {
     pub error: Option<ErrorDetails>,
     /// What the running pipeline has done; none when it is not running on this node.
     pub progress: Option<Progress>,
+    /// What is parked.
+    pub parked: ParkedCount,
     /// Settings differ from those the running pipeline was started with.
     pub restart_needed: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use forebay_connector::{Batch, Failure, FailureClass, Next, Outcome, Receipt};
+use forebay_event::Record;
 use tokio::time::Instant;
 
 use super::deliver::{Ended, FRUITLESS_MAX, LaneTask, Sent, Step};
@@ -184,7 +185,7 @@ impl LaneTask {
     /// caller's.
     async fn conclude(&mut self, record: &Tracked, failure: &Failure, (action, attempts): (Action, u32)) -> Step {
         match action {
-            Action::Stop | Action::Retry => return Err(Ended::Failed(failure_of(record, failure, attempts))),
+            Action::Stop | Action::Retry => return Err(Ended::Failed(failure_of(&record.record, failure, attempts))),
             Action::Park => {
                 self.log_given_up(record, failure, "parked a record and its key");
                 self.park(record, Some(failure), attempts).await?;
@@ -208,13 +209,21 @@ impl LaneTask {
     }
 
     async fn skip(&mut self, record: &Tracked, failure: &Failure, attempts: u32) -> Step {
+        self.note_skipped(&record.record, failure, attempts).await?;
+        let mut settlement = Settlement::skipped();
+        settlement.add(record);
+        self.settle(settlement).await
+    }
+
+    /// Writes down that a record is left out.
+    pub(super) async fn note_skipped(&mut self, record: &Record, failure: &Failure, attempts: u32) -> Step {
         let noted = tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
-            noted = self.shared.skips.note(&record.record, failure, attempts) => noted,
+            noted = self.shared.skips.note(record, failure, attempts) => noted,
         };
         if let Err(error) = noted {
-            let event = record.record.event();
+            let event = record.event();
             let message = format!(
                 "{} revision {}: what is left out cannot be written down: {error}",
                 event.stream(),
@@ -223,17 +232,16 @@ impl LaneTask {
             return Err(Ended::Failed(PipelineFailure { code: "skipping", message }));
         }
         self.shared.metrics.left_out();
-        let mut settlement = Settlement::skipped();
-        settlement.add(record);
-        self.settle(settlement).await
+        Ok(())
     }
 
     fn log_given_up(&self, record: &Tracked, failure: &Failure, what: &'static str) {
         if self.shared.is_logging {
             let event = record.record.event();
+            let reason = self.shared.parking.without_secrets(failure.to_string());
             tracing::warn!(
                 connector = %self.shared.connector_id, stream = event.stream(), revision = %event.revision(),
-                reason = %failure, "{what}"
+                reason, "{what}"
             );
         }
     }
@@ -256,12 +264,12 @@ impl LaneTask {
     }
 }
 
-fn again(sent: Sent, record: &forebay_event::Record) -> Tracked {
+fn again(sent: Sent, record: &Record) -> Tracked {
     Tracked { seq: sent.seq, key: sent.key, bytes: sent.bytes, record: record.clone(), doomed: None }
 }
 
-fn failure_of(record: &Tracked, failure: &Failure, attempts: u32) -> PipelineFailure {
-    let event = record.record.event();
+pub(super) fn failure_of(record: &Record, failure: &Failure, attempts: u32) -> PipelineFailure {
+    let event = record.event();
     let tried = match attempts {
         1 => "1 attempt".to_owned(),
         many => format!("{many} attempts"),

@@ -19,12 +19,14 @@ use super::flow::{Admitted, Flow};
 use super::held::Held;
 use super::key::Key;
 use super::lanes::{BatchLimits, Pending, Ripe, Tracked};
-use super::parked::ParkingLot;
+use super::parked::{LaneOrder, ParkingLot, ReplayOrder};
 use super::policy::Policy;
+use super::replay::Replays;
 use super::report::{Fate, Report, Settlement};
 use super::run::PipelineFailure;
 use super::signal::Follower;
 use super::skipped::SkipLog;
+use super::transform::Script;
 use crate::metrics::ConnectorMetrics;
 
 /// Attempts in a row that deliver nothing until the lane rests.
@@ -43,7 +45,9 @@ pub(super) struct Delivery {
     pub(super) flow: Arc<Flow>,
     pub(super) policy: Policy,
     pub(super) skips: SkipLog,
-    pub(super) parking: Arc<dyn ParkingLot>,
+    pub(super) parking: Arc<ParkingLot>,
+    /// What makes records of those parked ones that the transform failed on.
+    pub(super) script: Option<Script>,
     pub(super) metrics: ConnectorMetrics,
     pub(super) is_logging: bool,
     pub(super) stop: CancellationToken,
@@ -64,6 +68,7 @@ pub(super) struct LaneTask {
     pub(super) pending: Pending,
     pub(super) held: Held,
     pub(super) parked: HashSet<Key>,
+    pub(super) replays: Replays,
     pub(super) standing: Option<Position>,
     pub(super) fruitless: u32,
     pub(super) resting_until: Option<Instant>,
@@ -81,6 +86,10 @@ pub(super) struct LaneSite {
     pub(super) reports: mpsc::Sender<Report>,
     /// Keys whose records were parked by an earlier run.
     pub(super) parked: HashSet<Key>,
+    /// Those of them that are to be replayed.
+    pub(super) replays: Vec<ReplayOrder>,
+    /// Commands about parked keys.
+    pub(super) orders: mpsc::Receiver<LaneOrder>,
 }
 
 /// The lane ends.
@@ -115,6 +124,7 @@ impl LaneTask {
             reports: site.reports,
             held,
             parked: site.parked,
+            replays: Replays::new(site.orders, site.replays),
             standing: None,
             fruitless: 0,
             resting_until: None,
@@ -214,6 +224,10 @@ impl LaneTask {
             if self.shared.stop.is_cancelled() {
                 return Err(Ended::Stopped);
             }
+            // A lane that always has something to do still hears what is asked of it.
+            if let Some(order) = self.replays.ordered_now() {
+                self.obey(order).await?;
+            }
             let Some(wake) = self.step().await? else { continue };
             if !is_open && wake == Wake::ByInput {
                 return Ok(());
@@ -222,6 +236,8 @@ impl LaneTask {
                 Wake::At(at) => at,
                 Wake::ByInput => Instant::now() + Duration::from_secs(3600),
             };
+            let replay = self.replays.next_due().filter(|_| self.resting_until.is_none());
+            let at = replay.map_or(at, |due| due.min(at));
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
@@ -229,6 +245,7 @@ impl LaneTask {
                     Some(records) => self.pending.take_in(records),
                     None => is_open = false,
                 },
+                order = self.replays.ordered() => self.obey(order).await?,
                 () = tokio::time::sleep_until(at) => {}
                 // Another lane, or another connector, found the target back.
                 () = self.recoveries.changed() => self.try_all(),
@@ -243,6 +260,9 @@ impl LaneTask {
                 return Ok(Some(Wake::At(until)));
             }
             self.resting_until = None;
+        }
+        if self.replay().await? {
+            return Ok(None);
         }
         // While the target looks down one attempt after the other asks whether it is back, and nobody waits for company.
         let looks_down = self.fruitless >= FRUITLESS_MAX;
@@ -278,18 +298,21 @@ impl LaneTask {
         let mut known = Settlement::new(Fate::Delivered);
         while batch.len() < limits.records && bytes < limits.bytes {
             let Some(front) = self.pending.front() else { break };
-            let diverted = front.doomed.is_some() || self.parked.contains(&front.key);
-            if diverted && !self.held.holds(front.key) && !batch.is_empty() {
+            // What the target holds is settled, whatever became of its key since.
+            let is_known = self.standing.is_some_and(|standing| front.record.event().position() <= standing);
+            let is_parked = self.parked.contains(&front.key);
+            let diverted = !is_known && (front.doomed.is_some() || is_parked) && !self.held.holds(front.key);
+            if diverted && !batch.is_empty() {
                 break;
             }
             let Some(record) = self.pending.pop() else { break };
             if self.held.holds(record.key) {
                 self.held.push(record);
+            } else if is_known {
+                known.add(&record);
             } else if diverted {
                 self.divert(record).await?;
                 break;
-            } else if self.standing.is_some_and(|standing| record.record.event().position() <= standing) {
-                known.add(&record);
             } else {
                 bytes += record.bytes;
                 batch.push(record);
@@ -323,7 +346,7 @@ impl LaneTask {
             }
             self.put_back_in_front(rest);
         }
-        let admitted = self.admitted(&records).await?;
+        let admitted = self.admitted(records.len(), records.iter().map(|record| record.bytes).sum()).await?;
         let mut sent = Vec::with_capacity(records.len());
         let mut bare = Vec::with_capacity(records.len());
         for Tracked { seq, key, bytes, record, .. } in records {
@@ -346,13 +369,12 @@ impl LaneTask {
         self.answered(&batch, sent, receipt, number).await
     }
 
-    /// Waits until an attempt at these records may be made.
-    async fn admitted(&mut self, records: &[Tracked]) -> Step<Admitted> {
-        let bytes = records.iter().map(|record| record.bytes).sum();
+    /// Waits until an attempt at so many records of so many bytes may be made.
+    pub(super) async fn admitted(&mut self, records: usize, bytes: usize) -> Step<Admitted> {
         tokio::select! {
             biased;
             () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            admitted = self.shared.flow.admit(records.len(), bytes) => Ok(admitted),
+            admitted = self.shared.flow.admit(records, bytes) => Ok(admitted),
         }
     }
 
@@ -418,13 +440,18 @@ impl LaneTask {
         self.reports.send(report).await.map_err(|_| Ended::Stopped)
     }
 
-    /// Waits so long, or until another lane or connector finds the target back.
+    /// Waits so long, or until another lane or connector finds the target back; does meanwhile what is asked about parked
+    /// records.
     async fn wait_to_open_again(&mut self, delay: Duration) -> Step {
-        tokio::select! {
-            biased;
-            () = self.shared.stop.cancelled() => Err(Ended::Stopped),
-            () = tokio::time::sleep(delay) => Ok(()),
-            () = self.recoveries.changed() => Ok(()),
+        let until = Instant::now() + delay;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Err(Ended::Stopped),
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = self.recoveries.changed() => return Ok(()),
+                order = self.replays.ordered() => self.obey(order).await?,
+            }
         }
     }
 

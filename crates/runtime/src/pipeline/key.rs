@@ -11,6 +11,9 @@ use crate::settings::{ConnectorSettings, LANES_MAX, Ordering};
 
 /// What stands for records that lack the field or the place they are keyed by.
 const ABSENT: &str = "";
+/// What people call the one key of all records, and that of records without one. No stream is called so.
+const SHOWN_ALL: &str = "$all";
+const SHOWN_ABSENT: &str = "$none";
 
 /// A key as a number: the same for the same text in every run and every build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +105,26 @@ impl Keying {
                 Some(selected) => selected.first().map_or_else(|| ABSENT.to_owned(), |value| plain(value)),
                 None => ABSENT.to_owned(),
             },
+        }
+    }
+
+    /// The key of an event as people call it, never empty: `$all` for the one key of all records, `$none` for records
+    /// that lack the place.
+    pub(super) fn shown(&self, view: &mut EventView<'_>) -> String {
+        match self {
+            Self::All => SHOWN_ALL.to_owned(),
+            _ => Some(self.text(view)).filter(|text| !text.is_empty()).unwrap_or_else(|| SHOWN_ABSENT.to_owned()),
+        }
+    }
+
+    /// How keys are made, in a word that differs where keys may differ.
+    pub(super) fn layout(&self) -> String {
+        match self {
+            Self::All => Ordering::All.word().to_owned(),
+            Self::Stream => Ordering::Stream.word().to_owned(),
+            Self::Category => Ordering::Category.word().to_owned(),
+            Self::Header(name) => format!("{}/{name}", Ordering::Header.word()),
+            Self::JsonPath(path) => format!("{}/{}", Ordering::JsonPath.word(), path.as_str()),
         }
     }
 

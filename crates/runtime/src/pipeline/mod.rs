@@ -40,6 +40,7 @@ mod deliver;
 mod answer;
 mod parked;
 mod skipped;
+mod replay;
 mod report;
 mod conduct;
 mod watchdog;
@@ -53,6 +54,10 @@ mod testing;
 
 pub use breaker::BreakerState;
 pub use checkpoint::CHECKPOINT_TYPE;
+pub use parked::{
+    ParkedCommand, ParkedCount, ParkedDesk, ParkedKey, ParkedLook, ParkedOutcome, ParkedRecord, ParkedRefusal,
+    last_count,
+};
 pub use plan::Plan;
 pub use preview::preview;
 pub use progress::Progress;

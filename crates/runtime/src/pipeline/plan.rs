@@ -11,6 +11,7 @@ use super::key::Keying;
 use super::lanes::BatchLimits;
 use super::policy::Policy;
 use super::transform::Script;
+use crate::management::Secrecy;
 use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, shared_descriptions};
 
 const KIND_KEY: &str = "instanceTypeName";
@@ -31,6 +32,8 @@ pub struct Plan {
     pub(super) backoff: Backoff,
     pub(super) policy: Policy,
     pub(super) target: Arc<dyn Target>,
+    /// Takes the secrets of the settings out of a text.
+    pub(super) redact: Arc<dyn Fn(String) -> String + Send + Sync>,
 }
 
 impl Plan {
@@ -71,6 +74,7 @@ impl Plan {
             backoff: Backoff::new(&shared.resilience),
             policy,
             target: Arc::from(target),
+            redact: redacting(settings, catalog),
             settings: shared,
         })
     }
@@ -105,6 +109,11 @@ impl Plan {
         let index = u32::try_from(index).unwrap_or(LANES_MAX);
         Lane(self.keying.first_lane(&self.settings, self.lanes).saturating_add(index))
     }
+}
+
+fn redacting(settings: &SettingsMap, catalog: &Catalog) -> Arc<dyn Fn(String) -> String + Send + Sync> {
+    let (secrecy, settings) = (Secrecy::of(settings, catalog), settings.clone());
+    Arc::new(move |text| secrecy.redacted(&settings, text))
 }
 
 fn find_kind<'a>(settings: &SettingsMap, catalog: &'a Catalog) -> Result<&'a Kind, SettingsErrors> {

@@ -1,6 +1,5 @@
 //! Owns a run: the order to run, its stations as one tree of tasks, and how it ended.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +17,8 @@ use super::deliver::{Delivery, LaneSite, LaneTask};
 use super::filter::Source;
 use super::flow::Flow;
 use super::gaps::{Gaps, Notices};
-use super::key::Key;
 use super::lanes::Router;
-use super::parked::{LotSite, ParkingLot, StreamParkingLot};
+use super::parked::{LANE_ORDERS_MAX, LotSite, Opened, ParkedDesk, ParkingLot, Reach};
 use super::report::REPORTS_MAX;
 use super::skipped::SkipLog;
 use super::start::{Begin, BeginError, Known, begin};
@@ -65,6 +63,8 @@ pub struct Run {
     pub fenced: CancellationToken,
     /// How long stopping may take.
     pub stop_limit: Duration,
+    /// Where commands about parked records are handed in while it runs.
+    pub parked: ParkedDesk,
     /// Told when the pipeline is reading and its sinks answered the probe.
     pub running: oneshot::Sender<()>,
 }
@@ -113,7 +113,9 @@ impl PipelineFailure {
 /// Dropping the future ends everything at once, as if fenced.
 pub async fn run(plan: Plan, surroundings: Surroundings, run: Run, progress: watch::Sender<Progress>) -> End {
     let metrics = surroundings.metrics.of(&plan.connector_id, plan.kind.name);
-    let fenced = run.fenced.clone();
+    // A part that finds another owner at work cancels only this run; whether the lease is lost is for others to say.
+    let fenced = run.fenced.child_token();
+    let run = Run { fenced: fenced.clone(), ..run };
     metrics.active(true);
     let counted = metrics.clone();
     let mut whole = JoinSet::new();
@@ -145,8 +147,7 @@ struct Telling {
 struct Inherited {
     writer: CheckpointWriter,
     begin: Begin,
-    parking: StreamParkingLot,
-    parked: HashSet<Key>,
+    parked: Opened,
     log_end: Option<Position>,
 }
 
@@ -154,7 +155,7 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
     let mut tries = 0;
     let inherited = loop {
         tries += 1;
-        let error = match inherit(&plan, &surroundings, &run).await {
+        let error = match inherit(&plan, &surroundings, &run, &telling.metrics).await {
             Ok(Some(inherited)) => break inherited,
             Ok(None) => return End::Fenced,
             Err(error) => error,
@@ -172,7 +173,12 @@ async fn start(plan: Plan, surroundings: Surroundings, run: Run, telling: Tellin
 }
 
 /// Looks up what an earlier run left; nothing when a later owner has been here.
-async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<Option<Inherited>, BeginError> {
+async fn inherit(
+    plan: &Plan,
+    surroundings: &Surroundings,
+    run: &Run,
+    metrics: &ConnectorMetrics,
+) -> Result<Option<Inherited>, BeginError> {
     let store = surroundings.store.as_ref();
     let (checkpoint, expected) = last_checkpoint(store, &surroundings.checkpoints).await?;
     if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.epoch > run.epoch) {
@@ -188,20 +194,29 @@ async fn inherit(plan: &Plan, surroundings: &Surroundings, run: &Run) -> Result<
         epoch: run.epoch.0,
         keying: plan.keying.clone(),
         stream: sibling(&surroundings.checkpoints, "parked"),
+        limits: plan.settings.parking,
+        metrics: Some(metrics.clone()),
+        fenced: run.fenced.clone(),
+        redact: Arc::clone(&plan.redact),
     };
-    let (parking, parked) = StreamParkingLot::open(site).await?;
+    let Some(parked) = ParkingLot::open(site, begin.mark.map(|mark| mark.position), run.start_from.is_some()).await?
+    else {
+        return Ok(None);
+    };
     let writer = CheckpointWriter {
         store: Arc::clone(&surroundings.store),
         stream: surroundings.checkpoints.clone(),
         connector_id: Arc::clone(&plan.connector_id),
         expected,
     };
-    Ok(Some(Inherited { writer, begin, parking, parked, log_end }))
+    Ok(Some(Inherited { writer, begin, parked, log_end }))
 }
 
 /// Builds the stations and keeps their account until the end.
 async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inherited, Telling)) -> End {
-    let (Inherited { writer, begin, parking, parked, log_end }, Telling { progress, metrics }) = left;
+    let (Inherited { writer, begin, parked, log_end }, Telling { progress, metrics }) = left;
+    let Opened { lot, keys, known, replays } = parked;
+    let lot = Arc::new(lot);
     let halt = run.stop.child_token();
     let window = Arc::new(Window::new(plan.lanes, plan.limits.records));
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
@@ -225,18 +240,24 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         flow: Arc::clone(&flow),
         policy: plan.policy.clone(),
         skips,
-        parking: Arc::new(parking) as Arc<dyn ParkingLot>,
+        parking: Arc::clone(&lot),
+        script: plan.script.clone(),
         metrics: metrics.clone(),
         is_logging: plan.settings.logging.enabled,
         stop: halt.clone(),
         obeys_standing: run.start_from.is_none(),
         log_end,
     });
+    let mut desks = Vec::with_capacity(plan.lanes);
     for (index, input) in queues.into_iter().enumerate() {
-        let parked = parked.iter().filter(|key| key.lane(plan.lanes) == index).copied().collect();
-        let site = LaneSite { index, lane: plan.lane(index), input, reports: reports.clone(), parked };
+        let parked = keys.iter().filter(|key| key.lane(plan.lanes) == index).copied().collect();
+        let replays = replays.iter().filter(|replay| replay.key.lane(plan.lanes) == index).copied().collect();
+        let (desk, orders) = mpsc::channel(LANE_ORDERS_MAX);
+        desks.push(desk);
+        let site = LaneSite { index, lane: plan.lane(index), input, reports: reports.clone(), parked, replays, orders };
         tasks.spawn(LaneTask::new(Arc::clone(&delivery), site).run());
     }
+    let _open_desk = run.parked.open(Reach { lot, lanes: desks });
     let onward = match plan.script {
         None => Onward::Lanes(router),
         Some(script) => {
@@ -266,6 +287,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         onward,
         reports,
         stop: halt.clone(),
+        known,
         own_streams: sibling(&surroundings.checkpoints, "").as_str().to_owned(),
         checkpoint_every: (plan.settings.autocommit.records_threshold as usize).max(CHECKPOINT_EVERY_MIN),
     };
@@ -296,7 +318,7 @@ fn flow_of(plan: &Plan, traffic: &Traffic) -> Flow {
 }
 
 /// The stream beside the one of the checkpoints.
-fn sibling(checkpoints: &StreamName, name: &str) -> StreamName {
+pub(super) fn sibling(checkpoints: &StreamName, name: &str) -> StreamName {
     let folder = checkpoints.as_str().rsplit_once('/').map_or(checkpoints.as_str(), |(folder, _)| folder);
     // The name has a slash in it, so it is never empty.
     StreamName::new(&format!("{folder}/{name}")).unwrap_or_else(|_| checkpoints.clone())

@@ -17,6 +17,7 @@ use super::gaps::Gaps;
 use super::gate::{Gate, Haste};
 use super::key::Keying;
 use super::lanes::{Router, Tracked};
+use super::parked::KnownSettled;
 use super::report::{ReadChunk, Report};
 use super::run::PipelineFailure;
 use super::start::{Begin, Origin};
@@ -41,6 +42,8 @@ pub(super) enum Onward {
 
 /// What reading needs.
 pub(super) struct ReaderParts {
+    /// What the parked stream says is settled.
+    pub(super) known: KnownSettled,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) filter: Filter,
     pub(super) keying: Keying,
@@ -250,7 +253,10 @@ impl Reader {
             return None;
         }
         let mut view = EventView::new(event);
-        self.parts.filter.keeps(&mut view).then(|| self.parts.keying.key(&mut view))
+        if !self.parts.filter.keeps(&mut view) {
+            return None;
+        }
+        Some(self.parts.keying.key(&mut view)).filter(|key| !self.parts.known.contains(*key, event.position()))
     }
 
     async fn tell(&self, report: Report) -> Result<(), Ended> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::{
     AdaptiveSettings, AutocommitSettings, BatchSettings, BreakerSettings, ErrorSettings, HeaderSettings, LANES_MAX,
-    LoggingSettings, Ordering, RateLimitSettings, ResilienceSettings, RestartSettings, SubscriptionSettings,
-    TransformerSettings, WatchdogSettings,
+    LoggingSettings, Ordering, ParkingSettings, RateLimitSettings, ResilienceSettings, RestartSettings,
+    SubscriptionSettings, TransformerSettings, WatchdogSettings,
 };
 
 /// What every connector can be told, whatever its kind.
@@ -56,6 +56,9 @@ pub struct ConnectorSettings {
     /// When standing still is reported.
     #[serde(default)]
     pub watchdog: WatchdogSettings,
+    /// How much may be set aside.
+    #[serde(default)]
+    pub parking: ParkingSettings,
     /// When the position is stored.
     #[serde(default)]
     pub autocommit: AutocommitSettings,
@@ -68,6 +71,32 @@ pub struct ConnectorSettings {
     /// Which metadata goes along with a record.
     #[serde(default)]
     pub headers: HeaderSettings,
+}
+
+impl ConnectorSettings {
+    /// Every default, keyed by stream: what is left of settings that cannot be read any more.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            instance_type_name: String::new(),
+            subscription: SubscriptionSettings::default(),
+            transformer: TransformerSettings::default(),
+            ordering: Ordering::Stream,
+            ordering_key: String::new(),
+            lanes: None,
+            batching: BatchSettings::default(),
+            resilience: ResilienceSettings::default(),
+            errors: ErrorSettings::default(),
+            rate_limit: RateLimitSettings::default(),
+            breaker: BreakerSettings::default(),
+            adaptive: AdaptiveSettings::default(),
+            watchdog: WatchdogSettings::default(),
+            parking: ParkingSettings::default(),
+            autocommit: AutocommitSettings::default(),
+            restart: RestartSettings::default(),
+            logging: LoggingSettings::default(),
+            headers: HeaderSettings::default(),
+        }
+    }
 }
 
 /// Describes every key that all connectors share, in the order of the way of a record.

@@ -7,6 +7,7 @@ mod transformer;
 mod resilience;
 mod flow;
 mod operation;
+mod parking;
 
 pub use connector::{ConnectorSettings, shared_descriptions};
 pub use flow::{AdaptiveSettings, BreakerSettings, RateLimitSettings, TargetRateSettings, WatchdogSettings};
@@ -14,6 +15,7 @@ pub use operation::{
     AutocommitSettings, ErrorSettings, HeaderSettings, LoggingSettings, OnFailure, RestartPolicy, RestartSettings,
 };
 pub use order::{BatchSettings, LANES_MAX, Ordering};
+pub use parking::ParkingSettings;
 pub use resilience::{DelayBound, ResilienceSettings};
 pub use subscription::{FilterScope, FilterSettings, FilterType, InitialPosition, NodeAffinity, SubscriptionSettings};
 pub use transformer::{EXECUTION_TIMEOUT_DEFAULT_MS, TransformerSettings};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connector::settings::SettingsMap;
+use forebay_connector::settings::{SettingsMap, decode};
 use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::{StreamName, SystemClock};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, Traffic, run};
+use forebay_runtime::pipeline::{End, ParkedDesk, ParkedLook, Plan, Progress, Run, Surroundings, Traffic, run};
+use forebay_runtime::settings::ConnectorSettings;
 use forebay_store::{EventStore, LogPoint};
 use prometheus_client::registry::Registry;
 use tokio::sync::{oneshot, watch};
@@ -23,6 +24,7 @@ pub(crate) struct Running {
     pub(crate) progress: watch::Receiver<Progress>,
     pub(crate) running: oneshot::Receiver<()>,
     registry: Registry,
+    pub(crate) parked: ParkedDesk,
     task: JoinHandle<End>,
 }
 
@@ -58,16 +60,12 @@ pub(crate) fn start_in<S: EventStore + 'static>(plan: Plan, store: &Arc<S>, orde
     let id = plan.connector_id().to_owned();
     let Order { start_from, epoch, traffic } = order;
     let mut registry = Registry::default();
-    let surroundings = Surroundings {
-        store: Arc::clone(store) as Arc<dyn EventStore>,
-        clock: Arc::new(SystemClock::new()),
-        metrics: Metrics::register(&mut registry),
-        traffic,
-        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
-    };
+    let metrics = Metrics::register(&mut registry);
+    let surroundings = Surroundings { metrics, traffic, ..surroundings(&id, store) };
     let (stop, fenced) = (CancellationToken::new(), CancellationToken::new());
     let (told, running) = oneshot::channel();
     let (sender, progress) = watch::channel(Progress::default());
+    let parked = ParkedDesk::default();
     let order = Run {
         start_from,
         epoch,
@@ -75,9 +73,10 @@ pub(crate) fn start_in<S: EventStore + 'static>(plan: Plan, store: &Arc<S>, orde
         fenced: fenced.clone(),
         stop_limit: Duration::from_secs(10),
         running: told,
+        parked: parked.clone(),
     };
     let task = tokio::spawn(run(plan, surroundings, order, sender));
-    Running { stop, fenced, progress, running, registry, task }
+    Running { stop, fenced, progress, running, registry, parked, task }
 }
 
 impl Running {
@@ -118,6 +117,27 @@ impl Running {
     pub(crate) async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
+    }
+}
+
+/// What is parked by a connector: as its pipeline knows it if it runs, as its stream says otherwise.
+pub(crate) async fn look(
+    id: &str,
+    store: &Arc<MemoryStore>,
+    pairs: &[(&str, &str)],
+    desk: Option<&ParkedDesk>,
+) -> ParkedLook {
+    let settings = decode::<ConnectorSettings>(&settings(pairs)).unwrap();
+    ParkedLook::at(desk, id, &settings, &surroundings(id, store)).await.unwrap()
+}
+
+fn surroundings<S: EventStore + 'static>(id: &str, store: &Arc<S>) -> Surroundings {
+    Surroundings {
+        store: Arc::clone(store) as Arc<dyn EventStore>,
+        clock: Arc::new(SystemClock::new()),
+        metrics: Metrics::default(),
+        traffic: Traffic::default(),
+        checkpoints: StreamName::new(&format!("$connectors/{id}/checkpoints")).unwrap(),
     }
 }
 

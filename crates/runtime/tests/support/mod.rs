@@ -7,8 +7,8 @@ mod scripted_sink;
 mod harness;
 
 #[allow(unused_imports, reason = "each test file needs its part")]
-pub(crate) use harness::{Order, Running, failure, settings, start, start_in, start_with};
+pub(crate) use harness::{Order, Running, failure, look, settings, start, start_in, start_with};
 #[allow(unused_imports, reason = "each test file needs its part")]
 pub(crate) use memory_store::MemoryStore;
 #[allow(unused_imports, reason = "each test file needs its part")]
-pub(crate) use scripted_sink::{Answer, SinkScript, catalog};
+pub(crate) use scripted_sink::{Answer, Delivered, SinkScript, catalog};

@@ -125,7 +125,7 @@ impl Link {
             None => None,
         };
         let advance = format!(
-            "UPDATE {} SET position = $1, prepare = $2, token = $3 \
+            "UPDATE {} SET position = coalesce($1, position), prepare = coalesce($2, prepare), token = $3 \
              WHERE connector = $4 AND lane = $5 AND epoch = $6 AND session = $7",
             plan.positions
         );

@@ -94,7 +94,7 @@ impl Sink for PostgresSink {
 
     async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {
         let items = items(&self.plan, batch);
-        let written = self.writer.write(batch.epoch(), &items).await?;
+        let written = self.writer.write(batch.epoch(), &items, batch.parked().map(|parked| parked.oldest)).await?;
         mark(written, receipt)
     }
 

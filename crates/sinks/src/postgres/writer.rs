@@ -1,5 +1,6 @@
 //! Owns a lane's work on the server: claims, and transactions that move data and position together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_connector::{Epoch, Failure, FailureClass, Lane, Next};
@@ -12,7 +13,7 @@ use super::access::Access;
 use super::failure::{failure, is_undone};
 use super::link::{Link, Prepared, pipelined};
 use super::value::{Parameter, text};
-use crate::table::{Claim, Command, Item, Plan, Progress, Row, Written, fenced};
+use crate::table::{Claim, Command, Item, ParkedStatements, Plan, Progress, Row, Written, fenced, lane_of};
 
 /// From so many records on, a statement that takes arrays is faster than one statement per record.
 const BULK_RECORDS_MIN: usize = 8;
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     link: Option<Link>,
     claim: Option<Claim>,
     progress: Progress,
+    parked: ParkedStatements,
 }
 
 /// Why a transaction was not committed.
@@ -49,12 +51,15 @@ struct Fresh<'a> {
     /// Its place among the items.
     index: usize,
     position: Position,
+    /// Its number, if it was parked.
+    parked: Option<u64>,
     command: Option<&'a Command>,
 }
 
 impl Writer {
     pub(super) fn new(plan: Arc<Plan>, access: Arc<Access>, site: Site) -> Self {
-        Self { plan, access, site, link: None, claim: None, progress: Progress::new() }
+        let parked = ParkedStatements::of_postgres(&plan.positions);
+        Self { plan, access, site, link: None, claim: None, progress: Progress::new(), parked }
     }
 
     /// Connects, and looks whether tables are there and fit the statements, without writing.
@@ -87,9 +92,18 @@ impl Writer {
         Ok(standing)
     }
 
-    /// Writes items in order up to the first that is refused, in one transaction with the position.
-    pub(super) async fn write(&mut self, epoch: Epoch, items: &[Item]) -> Result<Written, Failure> {
+    /// Writes items in order up to the first that is refused, in one transaction with the position. `oldest` is the
+    /// lowest number that is parked, if these were.
+    pub(super) async fn write(
+        &mut self,
+        epoch: Epoch,
+        items: &[Item],
+        oldest: Option<u64>,
+    ) -> Result<Written, Failure> {
         let link = self.claimed(epoch).await?;
+        if oldest.is_some() {
+            self.look_up(&link, items).await.map_err(|error| failure(&error))?;
+        }
         let refused = items.iter().enumerate().find_map(|(at, item)| Some((at, item.command.as_ref().err()?.clone())));
         let (mut end, mut refused) = match refused {
             Some((at, failure)) => (at, Some(failure)),
@@ -100,7 +114,7 @@ impl Writer {
             if fresh.is_empty() {
                 break;
             }
-            match self.transact(&link, &fresh).await {
+            match self.transact(&link, &fresh, oldest).await {
                 Ok(()) => break,
                 Err(Broken::Record(at, failure)) => {
                     end = fresh.get(at).map_or(0, |fresh| fresh.index);
@@ -118,7 +132,7 @@ impl Writer {
             }
         }
         self.link = Some(link);
-        self.progress.answered(items.iter().take(end).map(|item| item.position));
+        self.progress.answered(items.iter().take(end));
         Ok(Written { delivered: end, refused })
     }
 
@@ -130,11 +144,11 @@ impl Writer {
     }
 
     fn fresh<'a>(&self, items: &'a [Item]) -> Vec<Fresh<'a>> {
-        let fresh = items.iter().enumerate().filter(|(_, item)| !self.progress.is_delivered(item.position));
+        let fresh = items.iter().enumerate().filter(|(_, item)| !self.progress.is_delivered(item));
         fresh
             .map(|(index, item)| {
                 let command = item.command.as_ref().ok().and_then(Option::as_ref);
-                Fresh { index, position: item.position, command }
+                Fresh { index, position: item.position, parked: item.parked, command }
             })
             .collect()
     }
@@ -205,25 +219,63 @@ impl Writer {
     }
 
     /// Writes records in one transaction with the position: by arrays where that is faster and works, else one by one.
-    async fn transact(&mut self, link: &Link, fresh: &[Fresh<'_>]) -> Result<(), Broken> {
+    async fn transact(&mut self, link: &Link, fresh: &[Fresh<'_>], oldest: Option<u64>) -> Result<(), Broken> {
         let commands: Vec<(usize, &Command)> =
             fresh.iter().enumerate().filter_map(|(at, fresh)| Some((at, fresh.command?))).collect();
         let has_bulk = link.prepared().is_some_and(|prepared| prepared.bulk.is_some());
         if has_bulk && commands.len() >= BULK_RECORDS_MIN {
-            match self.attempt(link, fresh, Work::Bulk(&commands)).await {
+            match self.attempt(link, (fresh, oldest), Work::Bulk(&commands)).await {
                 // Which record it was is found one by one.
                 Err(Broken::Record(..)) => {}
                 done => return done,
             }
         }
-        self.attempt(link, fresh, Work::Each(&commands)).await
+        self.attempt(link, (fresh, oldest), Work::Each(&commands)).await
     }
 
-    async fn attempt(&mut self, link: &Link, fresh: &[Fresh<'_>], work: Work<'_>) -> Result<(), Broken> {
+    /// Finds out which parked records are written: nobody else writes them from here on.
+    async fn look_up(&mut self, link: &Link, items: &[Item]) -> Result<(), Error> {
+        let lanes: Vec<i64> = items.iter().filter_map(|item| item.parked).map(lane_of).collect();
+        let rows = link.client.query(&self.parked.select, &[&&*self.site.connector_id, &lanes]).await?;
+        let mut written = HashMap::new();
+        for row in &rows {
+            let lane: i64 = row.try_get(0)?;
+            written.insert(lane, place(row.try_get(1)?, row.try_get(2)?));
+        }
+        let is_written = |item: &&Item| {
+            let at = item.parked.and_then(|number| written.get(&lane_of(number)).copied().flatten());
+            at == Some(item.position)
+        };
+        self.progress.found(items.iter().filter(is_written).map(|item| item.position));
+        Ok(())
+    }
+
+    /// Says in the transaction that parked records are written, and removes what is of no use any more.
+    async fn note_parked(&self, link: &Link, fresh: &[Fresh<'_>], oldest: u64) -> Result<(), Error> {
+        let connector = &*self.site.connector_id;
+        let epoch = self.claim.as_ref().map_or(0, |claim| signed(claim.epoch.0));
+        let lanes: Vec<i64> = fresh.iter().filter_map(|fresh| fresh.parked).map(lane_of).collect();
+        let commits: Vec<i64> = fresh.iter().map(|fresh| signed(fresh.position.commit())).collect();
+        let prepares: Vec<i64> = fresh.iter().map(|fresh| signed(fresh.position.prepare())).collect();
+        // A row that stands in the way holds another record's position: it is of an earlier connector of this id.
+        let gone: Vec<i64> = self.progress.heard().iter().copied().map(lane_of).chain(lanes.iter().copied()).collect();
+        link.client.execute(&self.parked.clean, &[&connector, &lane_of(oldest), &gone]).await?;
+        link.client.execute(&self.parked.insert, &[&connector, &epoch, &lanes, &commits, &prepares]).await?;
+        Ok(())
+    }
+
+    async fn attempt(
+        &mut self,
+        link: &Link,
+        (fresh, oldest): (&[Fresh<'_>], Option<u64>),
+        work: Work<'_>,
+    ) -> Result<(), Broken> {
         let not_open = || Broken::Whole(Failure::retry(FailureClass::Broken, "the connection is not prepared"));
         let (Some(prepared), Some(claim)) = (link.prepared(), self.claim.clone()) else { return Err(not_open()) };
-        let doubt = self.progress.begin(fresh.iter().map(|fresh| fresh.position).collect());
-        let (commit, prepare) = (signed(doubt.standing.commit()), signed(doubt.standing.prepare()));
+        let positions = fresh.iter().map(|fresh| fresh.position).collect();
+        let doubt = self.progress.begin(positions, oldest.is_some());
+        let commit = doubt.standing.map(|standing| signed(standing.commit()));
+        let prepare = doubt.standing.map(|standing| signed(standing.prepare()));
         let (connector, lane, epoch) = (&*self.site.connector_id, i64::from(self.site.lane.0), signed(claim.epoch.0));
         let advance_values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
             [&commit, &prepare, &doubt.token, &connector, &lane, &epoch, &claim.session];
@@ -239,7 +291,11 @@ impl Writer {
             (Some(Err(error)), _) | (_, Some(Err(error))) => Err(Broken::Whole(failure(&error))),
             _ => Err(not_open()),
         };
-        if let Err(broken) = judged {
+        let noted = match (judged, oldest) {
+            (Ok(()), Some(oldest)) => self.note_parked(link, fresh, oldest).await.map_err(not_noted),
+            (judged, _) => judged,
+        };
+        if let Err(broken) = noted {
             link.client.batch_execute("ROLLBACK").await.map_err(|error| Broken::Whole(failure(&error)))?;
             return Err(broken);
         }
@@ -325,9 +381,22 @@ fn judge(answers: impl Iterator<Item = Result<u64, Error>>, work: &Work<'_>) -> 
     Ok(())
 }
 
+/// What is refused here is no record's fault: another lane works on the same rows.
+fn not_noted(error: Error) -> Broken {
+    let failure = failure(&error);
+    Broken::Whole(match failure.next {
+        Next::Reject => Failure::retry(FailureClass::Busy, failure.reason),
+        Next::Retry { .. } | Next::Stop => failure,
+    })
+}
+
+fn place(commit: Option<i64>, prepare: Option<i64>) -> Option<Position> {
+    commit.map(|commit| Position::from_parts(unsigned(commit), unsigned(prepare.unwrap_or(commit))))
+}
+
 fn read_row(row: &DriverRow) -> Result<Row, Error> {
     let (commit, prepare): (Option<i64>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
-    let position = commit.map(|commit| Position::from_parts(unsigned(commit), unsigned(prepare.unwrap_or(commit))));
+    let position = place(commit, prepare);
     Ok(Row { epoch: unsigned(row.try_get(0)?), session: row.try_get(1)?, token: row.try_get(2)?, position })
 }
 

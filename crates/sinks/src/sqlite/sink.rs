@@ -94,11 +94,12 @@ impl Sink for SqliteSink {
     }
 
     async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {
-        let items = items(&self.plan, batch);
-        let epoch = batch.epoch();
-        let written = self.run(move |writer| writer.write(epoch, &items)).await??;
+        let items = Arc::new(items(&self.plan, batch));
+        let (epoch, oldest) = (batch.epoch(), batch.parked().map(|parked| parked.oldest));
+        let to_write = Arc::clone(&items);
+        let written = self.run(move |writer| writer.write(epoch, &to_write, oldest)).await??;
         // Only now is it heard of: an attempt that was cut off before leaves the commit in doubt.
-        let delivered = batch.records().iter().take(written.delivered).map(|record| record.event().position());
+        let delivered = items.iter().take(written.delivered);
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).confirm(delivered);
         mark(written, receipt)
     }

@@ -11,7 +11,9 @@ use forebay_connector::testing::contract::{Fixture, check_sink};
 use forebay_connector::testing::samples::{
     SAMPLE_TIME, batch_of, sample_batch, sample_context, sample_record, sample_record_of,
 };
-use forebay_connector::{Batch, Epoch, FailureClass, Lane, Next, Outcome, Receipt, Sink, Target, attempt};
+use forebay_connector::{
+    Batch, Epoch, FailureClass, Lane, Next, Outcome, ParkedNumbers, Receipt, Sink, Target, attempt,
+};
 use forebay_event::{ContentType, Position, Record};
 use rusqlite::Connection;
 
@@ -167,15 +169,55 @@ async fn a_reset_writes_again_and_moves_the_position_back() {
     assert_eq!(file.sink().standing().await.unwrap(), Some(Position::new(101)));
 }
 
+/// Records that were parked; the number of each is ten times its own.
+fn parked_under(epoch: u64, numbers: impl Iterator<Item = u64> + Clone, oldest: u64) -> Batch {
+    let parked = ParkedNumbers { numbers: numbers.clone().map(|number| number * 10).collect(), oldest };
+    Batch::new(Lane(0), Epoch(epoch), SAMPLE_TIME, numbers.map(sample_record).collect()).unwrap().of_parked(parked)
+}
+
 #[tokio::test]
 async fn a_replay_is_written_and_leaves_the_position() {
     let file = File::new(APPEND);
     let mut sink = file.sink();
     sink.standing().await.unwrap();
-    assert!(deliver(&mut *sink, 3..6).await.is_complete());
-    assert!(deliver(&mut *sink, 1..2).await.is_complete());
+    assert!(attempt(&mut *sink, &batch_under(1, 3..6), LIMIT).await.is_complete());
+    assert!(attempt(&mut *sink, &parked_under(1, 1..2, 10), LIMIT).await.is_complete());
     assert_eq!(file.positions(), ["103", "104", "105", "101"]);
+    // Also when it is the first that a sink writes.
+    let mut sink = file.sink();
+    assert_eq!(sink.standing().await.unwrap(), Some(Position::new(105)));
+    assert!(attempt(&mut *sink, &parked_under(2, 2..3, 20), LIMIT).await.is_complete());
     assert_eq!(file.sink().standing().await.unwrap(), Some(Position::new(105)));
+    assert_eq!(file.positions(), ["103", "104", "105", "101", "102"]);
+}
+
+#[tokio::test]
+async fn a_replay_that_was_not_noted_is_not_written_again() {
+    let file = File::new(&[
+        ("mode", "statement"),
+        ("statements:*", "INSERT INTO events VALUES (:position)"),
+        ("parameters:position", "$.position.logPosition"),
+        ("createTable", "true"),
+    ]);
+    std::fs::create_dir(file.folder.path().join("out")).unwrap();
+    file.database().execute_batch("CREATE TABLE events (position integer)").unwrap();
+    assert!(deliver(&mut *file.sink(), 5..9).await.is_complete());
+    // A crash between the commit and its note; another key comes first then.
+    assert!(attempt(&mut *file.sink(), &parked_under(1, 0..3, 0), LIMIT).await.is_complete());
+    let mut sink = file.sink();
+    sink.standing().await.unwrap();
+    assert!(attempt(&mut *sink, &parked_under(2, 4..5, 0), LIMIT).await.is_complete());
+    assert!(attempt(&mut *sink, &parked_under(2, 0..4, 0), LIMIT).await.is_complete());
+    assert_eq!(file.positions(), ["105", "106", "107", "108", "100", "101", "102", "104", "103"]);
+    // What was heard of goes with the next one, what lies below the oldest too.
+    let rows = "SELECT CAST(lane AS text) FROM forebay_positions WHERE lane < 0 ORDER BY lane DESC";
+    assert!(attempt(&mut *sink, &parked_under(2, 9..10, 90), LIMIT).await.is_complete());
+    assert_eq!(file.rows(rows), ["-91"]);
+    // A row of another record under this number says nothing.
+    file.database().execute_batch("UPDATE forebay_positions SET position = 7 WHERE lane = -91").unwrap();
+    assert!(attempt(&mut *file.sink(), &parked_under(3, 9..10, 90), LIMIT).await.is_complete());
+    assert_eq!(file.positions().len(), 11);
+    assert_eq!(file.sink().standing().await.unwrap(), Some(Position::new(108)));
 }
 
 #[tokio::test]

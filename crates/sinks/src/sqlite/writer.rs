@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_ite
 use serde_json::Value;
 
 use super::failure::failure;
-use crate::table::{Cell, Claim, Command, Item, Plan, Progress, Row, Written, fenced};
+use crate::table::{Cell, Claim, Command, Item, ParkedStatements, Plan, Progress, Row, Written, fenced, lane_of};
 
 /// Which file, and whose row in it.
 #[derive(Clone, Debug)]
@@ -28,11 +28,13 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     claim: Option<Claim>,
     progress: Progress,
+    parked: ParkedStatements,
 }
 
 impl Writer {
     pub(super) fn new(plan: Arc<Plan>, site: Site) -> Self {
-        Self { plan, site, connection: None, claim: None, progress: Progress::new() }
+        let parked = ParkedStatements::of_sqlite(&plan.positions);
+        Self { plan, site, connection: None, claim: None, progress: Progress::new(), parked }
     }
 
     /// Looks whether file and tables are there and fit the statements, without writing.
@@ -73,9 +75,13 @@ impl Writer {
         Ok(standing)
     }
 
-    /// Writes items in order up to the first that is refused, in one transaction with the position.
-    pub(super) fn write(&mut self, epoch: Epoch, items: &[Item]) -> Result<Written, Failure> {
-        let written = self.claimed(epoch).and_then(|()| self.transact(epoch, items));
+    /// Writes items in order up to the first that is refused, in one transaction with the position. `oldest` is the
+    /// lowest number that is parked, if these were.
+    pub(super) fn write(&mut self, epoch: Epoch, items: &[Item], oldest: Option<u64>) -> Result<Written, Failure> {
+        let written = self
+            .claimed(epoch)
+            .and_then(|()| self.look_up(items).map_err(|error| failure(&error)))
+            .and_then(|()| self.transact(epoch, items, oldest));
         if written.is_err() {
             // Whatever state the connection is in, a new one begins with a claim that settles what is in doubt.
             self.close();
@@ -84,7 +90,7 @@ impl Writer {
     }
 
     /// The caller has what was answered: nothing is in doubt any longer.
-    pub(super) fn confirm(&mut self, delivered: impl Iterator<Item = Position>) {
+    pub(super) fn confirm<'a>(&mut self, delivered: impl Iterator<Item = &'a Item>) {
         self.progress.confirm();
         self.progress.answered(delivered);
     }
@@ -156,14 +162,28 @@ impl Writer {
         Ok(connection)
     }
 
-    fn transact(&mut self, epoch: Epoch, items: &[Item]) -> Result<Written, Failure> {
+    /// Finds out which parked records are written: nobody else writes them from here on.
+    fn look_up(&mut self, items: &[Item]) -> rusqlite::Result<()> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let mut found = Vec::new();
+        for (item, number) in items.iter().filter_map(|item| Some((item, item.parked?))) {
+            let mut select = connection.prepare_cached(&self.parked.select)?;
+            let key = params![&*self.site.connector_id, lane_of(number)];
+            let row = select.query_row(key, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            found.extend(row.map(|(commit, prepare)| place(commit, prepare)).filter(|at| *at == item.position));
+        }
+        self.progress.found(found.into_iter());
+        Ok(())
+    }
+
+    fn transact(&mut self, epoch: Epoch, items: &[Item], oldest: Option<u64>) -> Result<Written, Failure> {
         let (Some(connection), Some(claim)) = (&self.connection, &self.claim) else {
             return Err(Failure::retry(FailureClass::Broken, "the file is not open"));
         };
         connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failure(&error))?;
         let (mut fresh, mut written) = (Vec::new(), Written::default());
         for item in items {
-            if !self.progress.is_delivered(item.position) {
+            if !self.progress.is_delivered(item) {
                 if let Err(wrong) = execute(connection, &self.plan, &item.command) {
                     if wrong.next != Next::Reject {
                         return Err(wrong);
@@ -171,27 +191,31 @@ impl Writer {
                     written.refused = Some(wrong);
                     break;
                 }
-                fresh.push(item.position);
+                fresh.push(item);
             }
             written.delivered += 1;
         }
         if connection.is_autocommit() {
             // A trigger or a conflict clause rolled everything back: what stood before it goes again.
             let before = items.get(..written.delivered).unwrap_or_default();
-            let again = if before.is_empty() { Written::default() } else { self.transact(epoch, before)? };
+            let again = if before.is_empty() { Written::default() } else { self.transact(epoch, before, oldest)? };
             let refused = again.refused.or(written.refused);
             return Ok(Written { delivered: again.delivered, refused });
         }
         if fresh.is_empty() {
             connection.execute_batch("ROLLBACK").map_err(|error| failure(&error))?;
         } else {
-            let doubt = self.progress.begin(fresh);
+            if let Some(oldest) = oldest {
+                self.note_parked(connection, epoch, &fresh, oldest).map_err(|error| failure(&error))?;
+            }
+            let doubt = self.progress.begin(fresh.iter().map(|item| item.position).collect(), oldest.is_some());
             let sql = format!(
-                "UPDATE {} SET position = ?1, prepare = ?2, token = ?3 \
+                "UPDATE {} SET position = coalesce(?1, position), prepare = coalesce(?2, prepare), token = ?3 \
                  WHERE connector = ?4 AND lane = ?5 AND epoch = ?6 AND session = ?7",
                 self.plan.positions
             );
-            let (commit, prepare) = (signed(doubt.standing.commit()), signed(doubt.standing.prepare()));
+            let commit = doubt.standing.map(|standing| signed(standing.commit()));
+            let prepare = doubt.standing.map(|standing| signed(standing.prepare()));
             let (connector, lane) = (&*self.site.connector_id, self.site.lane.0);
             let values = params![commit, prepare, doubt.token, connector, lane, signed(epoch.0), claim.session];
             if connection.execute(&sql, values).map_err(|error| failure(&error))? != 1 {
@@ -201,6 +225,22 @@ impl Writer {
             connection.execute_batch("COMMIT").map_err(|error| failure(&error))?;
         }
         Ok(written)
+    }
+
+    fn note_parked(&self, connection: &Connection, epoch: Epoch, fresh: &[&Item], oldest: u64) -> rusqlite::Result<()> {
+        let (connector, epoch) = (&*self.site.connector_id, signed(epoch.0));
+        let mut clean = connection.prepare_cached(&self.parked.clean)?;
+        // A row that stands in the way holds another record's position: it is of an earlier connector of this id.
+        let gone = self.progress.heard().iter().copied().chain(fresh.iter().filter_map(|item| item.parked));
+        for number in gone {
+            clean.execute(params![connector, lane_of(oldest), lane_of(number)])?;
+        }
+        let mut insert = connection.prepare_cached(&self.parked.insert)?;
+        for (item, number) in fresh.iter().filter_map(|item| Some((item, item.parked?))) {
+            let (commit, prepare) = (signed(item.position.commit()), signed(item.position.prepare()));
+            insert.execute(params![connector, epoch, lane_of(number), commit, prepare])?;
+        }
+        Ok(())
     }
 }
 
@@ -250,11 +290,14 @@ fn read_row(connection: &Connection, plan: &Plan, site: &Site) -> rusqlite::Resu
     connection
         .query_row(&query, params![&*site.connector_id, site.lane.0], |row| {
             let (commit, prepare): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
-            let position =
-                commit.map(|commit| Position::from_parts(unsigned(commit), unsigned(prepare.unwrap_or(commit))));
+            let position = commit.map(|commit| place(commit, prepare));
             Ok(Row { epoch: unsigned(row.get(0)?), session: row.get(1)?, token: row.get(2)?, position })
         })
         .optional()
+}
+
+fn place(commit: i64, prepare: Option<i64>) -> Position {
+    Position::from_parts(unsigned(commit), unsigned(prepare.unwrap_or(commit)))
 }
 
 /// Positions and epochs are far below the bound.

@@ -9,6 +9,8 @@ use super::plan::{Command, Plan};
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) position: Position,
+    /// Its number, if it was parked.
+    pub(crate) parked: Option<u64>,
     /// What it becomes; nothing when only its position moves.
     pub(crate) command: Result<Option<Command>, Failure>,
 }
@@ -22,9 +24,13 @@ pub(crate) struct Written {
 
 /// What the records of a batch become, in order.
 pub(crate) fn items(plan: &Plan, batch: &Batch) -> Vec<Item> {
-    let item =
-        |record: &forebay_event::Record| Item { position: record.event().position(), command: plan.command(record) };
-    batch.records().iter().map(item).collect()
+    let parked = batch.parked();
+    let item = |(index, record): (usize, &forebay_event::Record)| Item {
+        position: record.event().position(),
+        parked: parked.and_then(|parked| parked.numbers.get(index).copied()),
+        command: plan.command(record),
+    };
+    batch.records().iter().enumerate().map(item).collect()
 }
 
 /// Marks what became of a batch; what stands behind a refused record stays unanswered and comes again.

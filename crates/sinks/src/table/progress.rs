@@ -16,6 +16,7 @@ use forebay_connector::{Epoch, Failure, FailureClass};
 use forebay_event::Position;
 use uuid::Uuid;
 
+use super::delivery::Item;
 use super::modes::create;
 use super::names::TableName;
 
@@ -58,8 +59,8 @@ pub(crate) struct Claim {
 pub(crate) struct Doubt {
     /// What the row bears if it happened.
     pub(crate) token: String,
-    /// Where the lane stands if it happened.
-    pub(crate) standing: Position,
+    /// Where the lane stands if it happened; none when it stays where it is, as records that were parked do not move it.
+    pub(crate) standing: Option<Position>,
     /// What is delivered if it happened.
     pub(crate) positions: Vec<Position>,
 }
@@ -79,6 +80,8 @@ pub(crate) struct Progress {
     doubt: Option<Doubt>,
     /// Delivered by commits that were in doubt, until the runtime hears of it: an attempt that finds out may itself fail.
     known: HashSet<Position>,
+    /// Numbers of parked records that the runtime has heard of: it notes them before it sends the next.
+    heard: Vec<u64>,
 }
 
 impl Progress {
@@ -92,6 +95,7 @@ impl Progress {
             standing: None,
             doubt: None,
             known: HashSet::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -112,7 +116,7 @@ impl Progress {
         if let Some(doubt) = self.doubt.take()
             && doubt.token == row.token
         {
-            self.standing = Some(doubt.standing);
+            self.standing = doubt.standing.or(self.standing);
             self.known.extend(doubt.positions);
         }
         self.claimed.get_or_insert(row.position);
@@ -121,30 +125,43 @@ impl Progress {
     }
 
     /// Whether a record is delivered already: by a commit that was in doubt, or by an earlier owner between the answer
-    /// to the runtime and the claim. A sink that was never asked counts everything up to the claim.
-    pub(crate) fn is_delivered(&self, position: Position) -> bool {
-        let by_earlier = self.claimed.flatten().is_some_and(|claimed| position <= claimed)
+    /// to the runtime and the claim. A sink that was never asked counts everything up to the claim. The position says
+    /// nothing of a record that was parked.
+    pub(crate) fn is_delivered(&self, item: &Item) -> bool {
+        let position = item.position;
+        let by_earlier = item.parked.is_none()
+            && self.claimed.flatten().is_some_and(|claimed| position <= claimed)
             && self.asked.flatten().is_none_or(|asked| position > asked);
         by_earlier || self.known.contains(&position)
     }
 
-    /// Forgets what the runtime has heard of.
-    pub(crate) fn answered(&mut self, positions: impl Iterator<Item = Position>) {
-        if !self.known.is_empty() {
-            for position in positions {
-                self.known.remove(&position);
-            }
+    /// Takes in what the rows of parked records say: these are written.
+    pub(crate) fn found(&mut self, positions: impl Iterator<Item = Position>) {
+        self.known.extend(positions);
+    }
+
+    /// Notes what the runtime has heard of.
+    pub(crate) fn answered<'a>(&mut self, items: impl Iterator<Item = &'a Item>) {
+        for item in items {
+            self.known.remove(&item.position);
+            self.heard.extend(item.parked);
         }
+    }
+
+    /// Numbers of parked records whose rows are of no use any more.
+    pub(crate) fn heard(&self) -> &[u64] {
+        &self.heard
     }
 
     /// What a commit of these records would make of the row; in doubt from now on.
     ///
     /// The first commit of a sink sets the position even if that is back: then the runtime was told to begin earlier.
-    /// After it, only forward: what comes out of order is a parked record that is replayed.
-    pub(crate) fn begin(&mut self, positions: Vec<Position>) -> Doubt {
+    /// After it, only forward. Records that were parked do not move it.
+    pub(crate) fn begin(&mut self, positions: Vec<Position>, are_parked: bool) -> Doubt {
         let last = positions.iter().max().copied().unwrap_or_default();
         self.commits += 1;
         let standing = self.standing.map_or(last, |standing| standing.max(last));
+        let standing = (!are_parked).then_some(standing);
         Doubt { token: format!("{}/{}", self.owner, self.commits), standing, positions }
     }
 
@@ -161,7 +178,10 @@ impl Progress {
     /// The commit has happened.
     pub(crate) fn confirm(&mut self) {
         if let Some(doubt) = self.doubt.take() {
-            self.standing = Some(doubt.standing);
+            match doubt.standing {
+                Some(_) => self.standing = doubt.standing,
+                None => self.heard.clear(),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use forebay_log::{EmbeddedLog, LogOptions};
 use forebay_proof::faults::Target;
 use forebay_proof::history::{Expected, Id, violations};
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::pipeline::{End, Plan, Progress, Run, Surroundings, run};
+use forebay_runtime::pipeline::{End, ParkedDesk, Plan, Progress, Run, Surroundings, run};
 use forebay_store::{AppendRequest, Direction, EventStore, PageLimit, ReadStream, StreamPoint};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -94,6 +94,7 @@ impl World {
             fenced: CancellationToken::new(),
             stop_limit: Duration::from_secs(10),
             running,
+            parked: ParkedDesk::default(),
         };
         let mut task = tokio::spawn(run(plan, surroundings, order, sender));
         // Besides the events there are the connector's own, which are not read.

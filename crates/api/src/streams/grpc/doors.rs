@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
+use forebay_access::Access;
 use forebay_event::SystemClock;
 use forebay_store::EventStore;
 use forebay_wire::event_store::client::streams::streams_server::StreamsServer;
@@ -30,8 +31,9 @@ pub async fn grpc_call(
     frames: &[u8],
 ) -> Option<i32> {
     let limits = AppendLimits { append_size_max: APPEND_SIZE_MAX, event_size_max: APPEND_SIZE_MAX };
-    let api = StreamsApi::new(store, CancellationToken::new());
-    let service = StreamsService::new(api, Arc::new(SystemClock::new()), limits);
+    let clock = Arc::new(SystemClock::new());
+    let api = StreamsApi::new(Access::unasked(store, clock.clone()), CancellationToken::new());
+    let service = StreamsService::new(api, clock, limits);
     let mut server = StreamsServer::new(service).max_decoding_message_size(limits.message_size_max());
     let uri = format!("http://localhost:2113/event_store.client.streams.Streams/{method}");
     let request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");

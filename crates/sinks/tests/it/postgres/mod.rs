@@ -4,6 +4,7 @@ mod server;
 mod lane;
 mod contract;
 mod writing;
+mod replays;
 mod fencing;
 mod crashes;
 mod secured;
