@@ -142,7 +142,7 @@ const parts = {
       assert.ok(error instanceof kit.WrongExpectedVersionError, String(error));
       assert.equal(error.actualVersion ?? error.actualState, 0n);
     }
-    const withCredentials = { ...expecting(0n), credentials: { username: "someone", password: "ignored" } };
+    const withCredentials = { ...expecting(0n), credentials: { username: "admin", password: PASSWORD } };
     assert.equal((await client.appendToStream(stream, other, withCredentials)).nextExpectedRevision, 1n);
   },
 
