@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::control::ControlMetrics;
 use crate::pipeline::BreakerState;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -111,6 +112,7 @@ pub struct Metrics {
     breaker: Gauges,
     lanes_limit: Gauges,
     pace: Gauges,
+    control: ControlMetrics,
 }
 
 impl Metrics {
@@ -119,7 +121,13 @@ impl Metrics {
         let metrics = Self::default();
         metrics.register_documented(registry);
         metrics.register_own(registry);
+        metrics.control.register(registry);
         metrics
+    }
+
+    /// The metrics of leases and nodes.
+    pub(crate) fn control(&self) -> &ControlMetrics {
+        &self.control
     }
 
     /// The metrics of one connector, resolved once so that counting is an addition.

@@ -120,6 +120,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         stop_limit: config.shutdown_limit,
         connectors_max: config.connectors_max,
         secret_key: identity::secret_key(&config.secret_key, &config.data)?,
+        cluster: None,
     };
     let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
     let stopping = CancellationToken::new();

@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::measures::LeaseMeasure;
 use super::registry::Node;
 use crate::management::{event_id, still_at};
 
@@ -129,6 +130,14 @@ pub(crate) async fn take(
     }
 }
 
+/// Looks at a lease without taking it: for how long it was anybody's to take, as far as this watch has seen; none while
+/// another node may hold it.
+pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> Result<Option<Duration>, ReadError> {
+    let standing = read_standing(node, &node.lease_stream(connector_id)).await?;
+    let held_for = foreign(node, &standing).map_or(Duration::ZERO, |lease| lease.duration);
+    Ok(watch.stands_for(&standing, node.clock.monotonic()).checked_sub(held_for))
+}
+
 /// A lease just written: where it stands, its epoch, and when by the monotonic clock the writing began.
 struct Written {
     revision: Revision,
@@ -169,12 +178,15 @@ fn foreign<'a>(node: &Node, standing: &'a Standing) -> Option<&'a Lease> {
 fn keep(node: &Arc<Node>, connector_id: &str, written: Written, lost: CancellationToken) -> HeldLease {
     let epoch = written.epoch;
     let release = CancellationToken::new();
+    let measure = node.metrics.control().lease(connector_id, epoch.0);
+    measure.lasts_until(&node.clock, written.since + node.config.lease);
     let keeper = Keeper {
         node: Arc::clone(node),
         connector_id: connector_id.to_owned(),
         stream: node.lease_stream(connector_id),
         written,
         release: release.clone(),
+        measure,
     };
     let task = tokio::spawn(async move {
         // Also when the keeper is cut off or panics: nobody renews the lease then.
@@ -203,6 +215,7 @@ struct Keeper {
     stream: StreamName,
     written: Written,
     release: CancellationToken,
+    measure: LeaseMeasure,
 }
 
 impl Keeper {
@@ -233,6 +246,8 @@ impl Keeper {
             let renewed = append(&self.node, &self.connector_id, &self.stream, lease);
             match tokio::time::timeout(left, renewed).await {
                 Ok(Ok(written)) => {
+                    self.measure.renewed();
+                    self.measure.lasts_until(&self.node.clock, written.since + duration);
                     self.written = written;
                     return true;
                 }
@@ -358,7 +373,7 @@ impl Lease {
 }
 
 /// A duration as the lease stream writes it: `hh:mm:ss`, with seven digits of fraction where there is one.
-fn span_text(duration: Duration) -> String {
+pub(super) fn span_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let whole = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     match duration.subsec_nanos() / 100 {
@@ -367,7 +382,8 @@ fn span_text(duration: Duration) -> String {
     }
 }
 
-fn parse_span(text: &str) -> Option<Duration> {
+/// Reads such a duration.
+pub(super) fn parse_span(text: &str) -> Option<Duration> {
     let mut parts = text.splitn(3, ':');
     let hours: u64 = parts.next()?.parse().ok()?;
     let minutes: u64 = parts.next()?.parse().ok()?;

@@ -12,6 +12,7 @@ mod event;
 mod entity;
 mod journal;
 mod snapshot;
+mod follow;
 mod facade;
 mod create;
 mod settings;
@@ -22,6 +23,7 @@ mod rename;
 mod delete;
 mod view;
 mod queries;
+mod nodes;
 mod declared;
 pub mod apply;
 mod error;
@@ -38,6 +40,7 @@ mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
+pub use nodes::{NodeStanding, NodeView};
 pub use view::{
     ConnectorState, ConnectorView, CreateConnector, ErrorDetails, ListQuery, PreviewOutcome, PreviewReport,
     PreviewRequest, PreviewSample,

@@ -1,0 +1,183 @@
+//! Owns waiting for one's turn: a supervisor tries for a connector's lease only when the plan gives it to this node, or
+//! when the node that should have it does not take it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::activate::{Supervisor, unwanted};
+use super::cluster::{Place, Plan};
+use super::lease;
+use super::registry::{Node, Phase};
+use crate::management::Activation;
+
+/// A connector that nobody has for so many leases is taken by another node than the one that should.
+const UNTAKEN_LEASES: u32 = 3;
+/// Leases of other nodes' connectors are looked at once in so many leases.
+const LOOK_LEASES: u32 = 6;
+/// Who took a connector in place of another keeps it for so many leases before the plan counts again.
+const KEEP_LEASES: u32 = 30;
+
+/// Why a supervisor tries for the lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The plan gives the connector to this node, or there are no other nodes.
+    #[default]
+    Given,
+    /// The node that should have it does not.
+    Orphaned,
+}
+
+/// What was seen while waiting.
+#[derive(Default)]
+struct Waiting {
+    /// Since when no live node has it.
+    unheld_since: Option<Duration>,
+    /// When its lease was last looked at, or waiting began.
+    looked_at: Duration,
+    /// Its lease was looked at since its holder became silent.
+    primed: bool,
+}
+
+impl Supervisor {
+    /// Waits until this node is to run the connector; none when something else is wanted by then.
+    pub(super) async fn wait_for_turn(&mut self, activation: &Activation) -> Option<Turn> {
+        let node = Arc::clone(&self.node);
+        let Some(cluster) = &node.cluster else { return Some(Turn::Given) };
+        let id = Arc::clone(&self.slot.entity().id);
+        let mut plans = cluster.follow();
+        let mut waiting = Waiting { looked_at: node.clock.monotonic(), ..Waiting::default() };
+        loop {
+            let (place, older) = {
+                let plan = plans.borrow_and_update();
+                (plan.place(&id).cloned(), plan.older)
+            };
+            let now = node.clock.monotonic();
+            if place.as_ref().is_some_and(|place| place.is_turn_of(node.config.node)) {
+                self.keep_until = None;
+                return Some(Turn::Given);
+            }
+            if cluster.has(&id) && self.keep_until.is_some_and(|until| now < until) {
+                return Some(Turn::Given);
+            }
+            if let Some(place) = &place {
+                self.pass_on(&id, place);
+            }
+            let pause = place.as_ref().and_then(|place| waiting.pause(place, older, (now, node.config.lease)));
+            tokio::select! {
+                biased;
+                () = unwanted(&node, self.seen.clone(), activation.revision) => return None,
+                changed = plans.changed() => if changed.is_err() { return None },
+                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                    if self.is_orphaned(&mut waiting, &id).await {
+                        self.keep_until = Some(node.clock.monotonic() + node.config.lease * KEEP_LEASES);
+                        return Some(Turn::Orphaned);
+                    }
+                }
+            }
+        }
+    }
+
+    /// It is another node's: gives it up if this node had it.
+    fn pass_on(&mut self, id: &str, place: &Place) {
+        if let Some(cluster) = &self.node.cluster
+            && cluster.unclaim(id)
+        {
+            info!(connector_id = id, to = ?place.node, "handed the connector over");
+            self.node.metrics.control().handed_over();
+        }
+        self.hosted = false;
+        self.keep_until = None;
+        let elsewhere = place.holder.is_some_and(|holder| holder != self.node.config.node);
+        self.slot.hosting.lock().phase = if elsewhere { Phase::Elsewhere } else { Phase::Idle };
+    }
+
+    /// Whether it is time to take what another node should have.
+    async fn is_orphaned(&mut self, waiting: &mut Waiting, id: &str) -> bool {
+        let node = Arc::clone(&self.node);
+        if waiting.unheld_since.take().is_some() {
+            warn!(connector_id = id, "the node that should run the connector does not take it");
+            return true;
+        }
+        waiting.looked_at = node.clock.monotonic();
+        waiting.primed = true;
+        let free_for = match lease::look(&node, id, &mut self.watch).await {
+            Ok(free_for) => free_for,
+            Err(error) => {
+                debug!(connector_id = id, %error, "the lease could not be looked at");
+                return false;
+            }
+        };
+        let waits = self.slot.entity().live().is_some_and(|facts| facts.next_restart.is_some());
+        let orphaned = !waits && free_for.is_some_and(|free_for| free_for >= node.config.lease * UNTAKEN_LEASES);
+        if orphaned {
+            warn!(connector_id = id, "the node that says it runs the connector does not hold its lease");
+        }
+        orphaned
+    }
+
+    /// Another live node has the connector.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        let Some(cluster) = &self.node.cluster else { return false };
+        let plan = cluster.plan();
+        let holder = plan.place(&self.slot.entity().id).and_then(|place| place.holder);
+        holder.is_some_and(|holder| holder != self.node.config.node)
+    }
+
+    /// This node has nothing to do with the connector any more.
+    pub(super) fn let_go(&self) {
+        if let Some(cluster) = &self.node.cluster {
+            cluster.unclaim(&self.slot.entity().id);
+        }
+    }
+}
+
+impl Waiting {
+    /// How long to wait until something must be done even if the plan stays; none when nothing ever must.
+    fn pause(&mut self, place: &Place, older: u32, (now, lease): (Duration, Duration)) -> Option<Duration> {
+        if place.holder.is_some() {
+            self.unheld_since = None;
+        } else if place.node.is_some() {
+            self.unheld_since.get_or_insert(now);
+        }
+        if !place.is_suspect {
+            self.primed = false;
+        }
+        if !place.may_here || place.node.is_none() {
+            return None;
+        }
+        if let Some(since) = self.unheld_since {
+            // Not all at once: the older nodes first.
+            let limit = lease * UNTAKEN_LEASES + lease / 4 * older.min(LOOK_LEASES);
+            return Some((since + limit).saturating_sub(now));
+        }
+        if place.is_suspect && !self.primed {
+            return Some(Duration::ZERO);
+        }
+        Some((self.looked_at + lease * LOOK_LEASES).saturating_sub(now))
+    }
+}
+
+/// Waits until the plan gives the connector to another node; for ever when there are no others.
+pub(super) async fn passed_on(node: Arc<Node>, id: Arc<str>, keep_until: Option<Duration>) {
+    let Some(cluster) = &node.cluster else { return std::future::pending().await };
+    if let Some(until) = keep_until {
+        tokio::time::sleep(until.saturating_sub(node.clock.monotonic())).await;
+    }
+    let me = node.config.node;
+    let is_others = |plan: &Arc<Plan>| plan.place(&id).is_some_and(|place| !place.is_turn_of(me));
+    let mut plans = cluster.follow();
+    if plans.wait_for(is_others).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Waits until the plan changes; for ever when there are no others.
+pub(super) async fn replanned(plans: Option<watch::Receiver<Arc<Plan>>>) {
+    let Some(mut plans) = plans else { return std::future::pending().await };
+    if plans.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
