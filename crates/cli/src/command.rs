@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::apply::ApplyArgs;
 use crate::connectors::ConnectorsArgs;
+use crate::nodes::NodesArgs;
 use crate::preview::PreviewArgs;
 use crate::quickstart::QuickstartArgs;
 use crate::streams::StreamsArgs;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Runs a connector's filter and transform over history, touching no sink
     #[command(after_help = EXIT_CODES)]
     Preview(PreviewArgs),
+    /// Lists the nodes that share the store, and how many connectors each has
+    #[command(after_help = EXIT_CODES)]
+    Nodes(NodesArgs),
     /// Prints a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

@@ -20,6 +20,7 @@ mod run;
 mod connectors;
 mod apply;
 mod preview;
+mod nodes;
 mod streams;
 mod quickstart;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::command::{ClientOptions, Command, CompletionsArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::quickstart::StartServer;
-use crate::{apply, connectors, preview, quickstart, streams};
+use crate::{apply, connectors, nodes, preview, quickstart, streams};
 
 /// What commands need from the binary around them.
 pub struct Surroundings {
@@ -49,6 +49,7 @@ fn client_options(command: &Command) -> Option<&ClientOptions> {
         Command::Apply(args) => Some(&args.client),
         Command::Streams(args) => Some(&args.client),
         Command::Preview(args) => Some(&args.client),
+        Command::Nodes(args) => Some(&args.client),
         Command::Quickstart(_) | Command::Completions(_) => None,
     }
 }
@@ -60,6 +61,7 @@ async fn dispatch(command: Command, surroundings: Surroundings, output: &mut Out
         Command::Apply(args) => apply::run(args, output).await,
         Command::Streams(args) => streams::run(args, output).await,
         Command::Preview(args) => preview::run(args, output).await,
+        Command::Nodes(args) => nodes::run(args, output).await,
         Command::Completions(args) => completions(&args, surroundings.whole, output),
     }
 }

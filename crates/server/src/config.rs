@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cluster::ClusterChoice;
+
 /// The port of the protocol.
 const PORT_DEFAULT: u16 = 2113;
 /// How long a lease lasts without renewal.
@@ -49,6 +51,8 @@ pub struct Config {
     pub append_size_max: usize,
     /// The key that secrets in settings are sealed with.
     pub secret_key: SecretKey,
+    /// How the node stands to others over the same store.
+    pub cluster: ClusterChoice,
 }
 
 impl Default for Config {
@@ -68,6 +72,7 @@ impl Default for Config {
             connectors_max: CONNECTORS_DEFAULT,
             append_size_max: APPEND_SIZE_DEFAULT,
             secret_key: SecretKey::InDataDirectory,
+            cluster: ClusterChoice::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod options;
 mod config;
+mod cluster;
 mod layers;
 mod logging;
 mod identity;
@@ -22,6 +23,7 @@ mod shutdown;
 mod run;
 mod offline;
 
+pub use cluster::ClusterChoice;
 pub use config::{Config, ConfigErrors, LogFormat, SecretKey, WrongKey};
 pub use first_start::FirstStartError;
 pub use layers::load;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster;
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
 use crate::first_start::{self, FirstStartError};
@@ -120,7 +121,7 @@ pub async fn start(config: Config) -> Result<RunningServer, StartError> {
         stop_limit: config.shutdown_limit,
         connectors_max: config.connectors_max,
         secret_key: identity::secret_key(&config.secret_key, &config.data)?,
-        cluster: None,
+        cluster: cluster::runtime_config(&config, address),
     };
     let connectors = Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;
     let stopping = CancellationToken::new();

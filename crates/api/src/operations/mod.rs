@@ -2,6 +2,7 @@
 
 mod routes;
 mod node;
+mod nodes;
 mod health;
 mod metrics;
 mod grpc;

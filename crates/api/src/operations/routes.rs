@@ -3,7 +3,7 @@
 use axum::routing::get;
 
 use super::node::OperationsApi;
-use super::{health, metrics, node};
+use super::{health, metrics, node, nodes};
 use crate::routes::{Parameter, Route, RouteDoc, Verb};
 
 const JSON: &str = "application/json";
@@ -31,6 +31,15 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
     Route {
         doc: doc("/stats", "Tells a few numbers of the node").answers(&[(200, JSON, "Object", "The numbers.")]),
         handler: || get(node::stats),
+    },
+    Route {
+        doc: doc("/nodes", "Lists the nodes that share the store, as this one sees them")
+            .notes(
+                "The oldest comes first. state is active, suspect (silent for longer than it should be) or leaving. \
+                 connectors maps each connector that a node has to the epoch of its lease.",
+            )
+            .answers(&[(200, JSON, "Nodes", "The nodes; one when the store is not shared.")]),
+        handler: || get(nodes::list),
     },
     Route {
         doc: doc("/health", "Tells the health of the store and of each connector")

@@ -316,6 +316,19 @@ impl ScriptedRunner {
         runner
     }
 
+    /// A runner of another node: that two nodes run one connector at once is seen by both.
+    pub(crate) fn beside(other: &Self) -> Arc<Self> {
+        let (active, overlapped) = (Arc::clone(&other.active), Arc::clone(&other.overlapped));
+        let runner = Arc::new(Self { active, overlapped, ..Self::default() });
+        *runner.this.lock() = Arc::downgrade(&runner);
+        runner
+    }
+
+    /// How many pipelines of a connector run now, on this node or one beside it.
+    pub(crate) fn runs_now(&self, id: &str) -> u32 {
+        self.active.lock().get(id).copied().unwrap_or(0)
+    }
+
     pub(crate) fn runs_of(&self, id: &str) -> Vec<SeenRun> {
         self.runs.lock().iter().filter(|run| run.id == id).cloned().collect()
     }
@@ -486,7 +499,11 @@ impl Bench {
     }
 
     pub(crate) async fn try_open(&self) -> Result<Connectors, OpenError> {
-        let store: Arc<dyn EventStore> = Arc::<MemoryStore>::clone(&self.store);
+        self.open_over(Arc::<MemoryStore>::clone(&self.store)).await
+    }
+
+    /// Opens it over something that stands before its store.
+    pub(crate) async fn open_over(&self, store: Arc<dyn EventStore>) -> Result<Connectors, OpenError> {
         let clock: Arc<dyn Clock> = Arc::<RuntimeClock>::clone(&self.clock);
         let (metrics, config) = (Metrics::default(), self.config.clone());
         let parts = NodeParts { store, catalog: catalog(), clock, metrics, config };
