@@ -123,7 +123,7 @@ impl Supervisor {
     /// around, one of them takes it over, and says how it is.
     async fn say_farewell(&self) {
         let entity = self.slot.entity();
-        let alone = self.node.cluster.as_ref().is_none_or(|cluster| cluster.plan().others == 0);
+        let alone = self.node.cluster.as_ref().is_none_or(|cluster| cluster.plan().others_staying == 0);
         if alone && self.hosted && entity.wanted().is_some() && entity.live().is_some_and(|facts| runs(facts.state)) {
             let stopped = report(&self.node, &self.slot, |entity| {
                 entity.live().filter(|facts| runs(facts.state)).map(|_| Happening::Stopped)

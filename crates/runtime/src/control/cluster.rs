@@ -63,8 +63,9 @@ pub(crate) struct Plan {
     places: BTreeMap<Arc<str>, Place>,
     /// How many nodes are older than this one.
     pub(crate) older: u32,
-    /// How many others there are.
+    /// How many others there are, and how many of them are there to stay.
     pub(crate) others: usize,
+    pub(crate) others_staying: usize,
 }
 
 impl Plan {
@@ -168,6 +169,7 @@ impl Cluster {
         let mut nodes: Vec<_> = members.others().map(candidate).collect();
         let older = nodes.iter().filter(|other| (other.since, other.node) < (own.since, me)).count();
         let others = nodes.len();
+        let others_staying = nodes.iter().filter(|other| !other.leaving).count();
         nodes.push(own.clone());
         let holders = self.holders(me, members);
         let suspects: Vec<_> =
@@ -190,7 +192,7 @@ impl Cluster {
         for (id, node) in assign(&nodes, &wishes) {
             places.entry(id).or_default().node = node;
         }
-        Plan { places, older: u32::try_from(older).unwrap_or(u32::MAX), others }
+        Plan { places, older: u32::try_from(older).unwrap_or(u32::MAX), others, others_staying }
     }
 
     /// Who has what: of two that claim the same, the one with the higher epoch.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::announce::NODE_TYPE;
 use super::cluster::ClusterConfig;
 use crate::management::ConnectorState::{Running, Stopped};
-use crate::management::testing::{Bench, LEASE, ScriptedRunner, create, until, until_state};
+use crate::management::testing::{Bench, LEASE, MemoryStore, ScriptedRunner, create, until, until_state};
 use crate::management::{Connectors, NodeStanding};
 
 const NODES: &str = "$connectors-ctrl/nodes";
@@ -208,7 +208,7 @@ async fn a_node_that_hangs_loses_its_connectors_and_takes_its_share_when_it_is_b
     let gate = watch::Sender::new(true);
     let first = benches[0].open().await;
     let _second = benches[1].open().await;
-    let store: Arc<dyn EventStore> = Arc::<crate::management::testing::MemoryStore>::clone(&benches[2].store);
+    let store: Arc<dyn EventStore> = Arc::<MemoryStore>::clone(&benches[2].store);
     let third = benches[2].open_over(Arc::new(Gated { store, gate: gate.clone() })).await.unwrap();
     until("they know each other", async || first.nodes().len() == 3 && third.nodes().len() == 3).await;
     start_all(&first, 30, &[]).await;
@@ -224,6 +224,47 @@ async fn a_node_that_hangs_loses_its_connectors_and_takes_its_share_when_it_is_b
         until_running(&benches, &[10, 10, 10]).await;
     }
     assert_eq!(third.nodes().len(), 3);
+    never_two(&benches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_store_is_away_for_ten_minutes_all_wait_and_go_on() {
+    let benches = benches(3);
+    let gate = watch::Sender::new(true);
+    let mut nodes = Vec::new();
+    for bench in &benches {
+        let store: Arc<dyn EventStore> = Arc::<MemoryStore>::clone(&bench.store);
+        nodes.push(bench.open_over(Arc::new(Gated { store, gate: gate.clone() })).await.unwrap());
+    }
+    until("they know each other", async || nodes.iter().all(|node| node.nodes().len() == 3)).await;
+    start_all(&nodes[0], 30, &[]).await;
+    until_running(&benches, &[10, 10, 10]).await;
+    gate.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(running(&benches), [0, 0, 0], "nobody writes without a lease");
+    assert!(nodes.iter().all(|node| node.nodes().len() == 3), "nobody is taken for dead");
+    gate.send_replace(true);
+    let back = tokio::time::Instant::now();
+    until("all run again", async || running(&benches).iter().sum::<u64>() == 30).await;
+    assert!(back.elapsed() < LEASE, "{:?}", back.elapsed());
+    until_running(&benches, &[10, 10, 10]).await;
+    never_two(&benches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_start_together_share_what_was_running() {
+    let (benches, nodes) = thirty_on_three().await;
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    assert_eq!(running(&benches), [0, 0, 0]);
+    let (first, second, third) = tokio::join!(benches[0].open(), benches[1].open(), benches[2].open());
+    let began = tokio::time::Instant::now();
+    until("all run", async || running(&benches).iter().sum::<u64>() == 30).await;
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    until_running(&benches, &[10, 10, 10]).await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!([first, second, third].iter().all(|node| node.nodes().len() == 3));
     never_two(&benches);
 }
 

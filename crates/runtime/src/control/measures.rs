@@ -22,7 +22,13 @@ struct LeaseLabels {
 
 /// The seconds that a lease lasts from now, told when it is asked for.
 #[derive(Clone, Default)]
-struct SecondsLeft(Arc<Mutex<Option<(Arc<dyn Clock>, Duration)>>>);
+struct SecondsLeft(Arc<Mutex<Option<End>>>);
+
+/// When a lease ends, by which monotonic clock.
+struct End {
+    clock: Arc<dyn Clock>,
+    at: Duration,
+}
 
 impl fmt::Debug for SecondsLeft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +42,7 @@ impl TypedMetric for SecondsLeft {
 
 impl EncodeMetric for SecondsLeft {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        let left = self.0.lock().as_ref().map_or(Duration::ZERO, |(clock, end)| end.saturating_sub(clock.monotonic()));
+        let left = self.0.lock().as_ref().map_or(Duration::ZERO, |end| end.at.saturating_sub(end.clock.monotonic()));
         encoder.encode_gauge(&left.as_secs_f64())
     }
 
@@ -118,8 +124,8 @@ impl LeaseMeasure {
     }
 
     /// It lasts until then, by this monotonic clock.
-    pub(crate) fn lasts_until(&self, clock: &Arc<dyn Clock>, end: Duration) {
-        *self.left.0.lock() = Some((Arc::clone(clock), end));
+    pub(crate) fn lasts_until(&self, clock: &Arc<dyn Clock>, at: Duration) {
+        *self.left.0.lock() = Some(End { clock: Arc::clone(clock), at });
     }
 }
 
@@ -129,5 +135,40 @@ impl Drop for LeaseMeasure {
         self.of.epoch.remove(&self.labels);
         self.of.renewals.remove(&self.labels);
         self.of.left.remove(&self.labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_event::ManualClock;
+
+    #[test]
+    fn a_lease_is_told_while_it_is_held() {
+        let (mut registry, metrics) = (Registry::default(), ControlMetrics::default());
+        metrics.register(&mut registry);
+        let told = |registry: &Registry| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+            text
+        };
+        let manual = Arc::new(ManualClock::default());
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
+        let measure = metrics.lease("orders", 7);
+        measure.lasts_until(&clock, Duration::from_secs(10));
+        measure.renewed();
+        manual.advance(Duration::from_secs(4));
+        let text = told(&registry);
+        for line in [
+            "forebay_leases_held 1",
+            r#"forebay_lease_epoch{connector_id="orders"} 7"#,
+            r#"forebay_lease_renewals_total{connector_id="orders"} 1"#,
+            r#"forebay_lease_seconds_left{connector_id="orders"} 6.0"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        drop(measure);
+        let text = told(&registry);
+        assert!(text.contains("forebay_leases_held 0") && !text.contains("orders"), "{text}");
     }
 }

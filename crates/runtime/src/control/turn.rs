@@ -39,6 +39,8 @@ struct Waiting {
     looked_at: Duration,
     /// Its lease was looked at since its holder became silent.
     primed: bool,
+    /// It was told that no node may run it.
+    told: bool,
 }
 
 impl Supervisor {
@@ -64,6 +66,9 @@ impl Supervisor {
             }
             if let Some(place) = &place {
                 self.pass_on(&id, place);
+                if place.node.is_none() && place.holder.is_none() && !std::mem::replace(&mut waiting.told, true) {
+                    warn!(connector_id = &*id, "no live node has the labels that the connector asks for; it waits");
+                }
             }
             let pause = place.as_ref().and_then(|place| waiting.pause(place, older, (now, node.config.lease)));
             tokio::select! {
