@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::checkpoint::last_checkpoint;
 use super::cluster::Cluster;
-use super::lease::{self, ACQUISITION_LIMIT, HeldLease, Released, Watch};
+use super::lease::{self, HeldLease, Released, Watch};
 use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
 use super::runner::{Prepared, aside};
@@ -56,7 +56,7 @@ pub(super) struct Supervisor {
     /// What was seen of another node's lease.
     pub(super) watch: Watch,
     /// Why it tries for the lease.
-    turn: Turn,
+    pub(super) turn: Turn,
     /// Until when the connector stays although the plan says otherwise, by the monotonic clock.
     pub(super) keep_until: Option<Duration>,
 }
@@ -184,19 +184,13 @@ impl Supervisor {
         let mut lifecycle = Lifecycle::of(&node, &id);
         lifecycle.reach(HostState::Activating, None).await;
         let lost = CancellationToken::new();
-        let not_here = self.not_here(activation.revision);
-        let limit = if self.turn == Turn::Given { ACQUISITION_LIMIT } else { Duration::ZERO };
-        let lease = tokio::select! {
-            biased;
-            lease = lease::take(&node, &id, &mut self.watch, lost.clone(), limit) => lease,
-            () = not_here => {
+        let lease = match self.take_lease(activation, &lost).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return self.stand_by(activation, &mut lifecycle, &error).await,
+            None => {
                 lifecycle.reach(HostState::Stopped, None).await;
                 return After::Look;
             }
-        };
-        let lease = match lease {
-            Ok(lease) => lease,
-            Err(error) => return self.stand_by(activation, &mut lifecycle, &error).await,
         };
         self.hosted = true;
         if let Some(cluster) = &node.cluster {
@@ -214,7 +208,7 @@ impl Supervisor {
     }
 
     /// Waits until something else than this activation is wanted, or the connector is to run on another node.
-    fn not_here(&self, activation: Revision) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn not_here(&self, activation: Revision) -> impl Future<Output = ()> + Send + use<> {
         let (node, seen, keep_until) = (Arc::clone(&self.node), self.seen.clone(), self.keep_until);
         let passed_on = passed_on(Arc::clone(&node), Arc::clone(&self.slot.entity().id), keep_until);
         async move {

@@ -104,30 +104,19 @@ pub(crate) enum TakeError {
     Append(#[from] AppendError),
 }
 
-/// Takes the lease on a connector: waits for a foreign one to run out, at most for the limit. `lost` is cancelled when the
-/// lease can no longer be relied on.
+/// Tries once to take the lease on a connector. `lost` is cancelled when the lease can no longer be relied on.
 ///
 /// A watch that is kept from one call to the next makes a take-over quick: a lease that was seen before need not be
-/// watched for its whole duration again.
+/// watched for its whole duration again. A future that is dropped may leave a lease behind that nobody renews.
 pub(crate) async fn take(
     node: &Arc<Node>,
     connector_id: &str,
     watch: &mut Watch,
     lost: CancellationToken,
-    limit: Duration,
 ) -> Result<HeldLease, TakeError> {
-    let began = node.clock.monotonic();
     let stream = node.lease_stream(connector_id);
-    loop {
-        let failure = match try_take(node, connector_id, &stream, watch).await {
-            Ok(held) => return Ok(keep(node, connector_id, held, lost)),
-            Err(failure) => failure,
-        };
-        if node.clock.monotonic().saturating_sub(began) >= limit {
-            return Err(failure);
-        }
-        tokio::time::sleep(watch.pause(node.config.lease)).await;
-    }
+    let written = try_take(node, connector_id, &stream, watch).await?;
+    Ok(keep(node, connector_id, written, lost))
 }
 
 /// Looks at a lease without taking it: for how long it was anybody's to take, as far as this watch has seen; none while

@@ -16,8 +16,10 @@ use super::registry::Node;
 
 /// How many announcements are read at once.
 const PAGE_EVENTS: usize = 64;
-/// Changes of what this node has are told together, after this pause.
-const CHANGES_PAUSE: Duration = Duration::from_millis(200);
+/// What this node has taken is told together, after this pause.
+const TAKEN_PAUSE: Duration = Duration::from_millis(200);
+/// What it has given up is told sooner: somebody waits for it.
+const GIVEN_UP_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause before the stream of nodes is opened again, and the pause before an announcement is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Silence is judged so much behind its end, so that it has ended by any rounding.
@@ -105,8 +107,11 @@ impl Part {
             () = cluster.changed() => {}
             () = tokio::time::sleep(next.saturating_sub(now)) => {}
         }
-        if cluster.claims() != self.told {
-            self.announce_at = self.announce_at.min(self.node.clock.monotonic() + CHANGES_PAUSE);
+        let claims = cluster.claims();
+        if claims != self.told {
+            let gave_up = self.told.keys().any(|id| !claims.contains_key(id));
+            let pause = if gave_up { GIVEN_UP_PAUSE } else { TAKEN_PAUSE };
+            self.announce_at = self.announce_at.min(self.node.clock.monotonic() + pause);
         }
     }
 

@@ -1,15 +1,16 @@
-//! Owns waiting for one's turn: a supervisor tries for a connector's lease only when the plan gives it to this node, or
+//! Owns waiting for one's turn and for the lease: a supervisor tries for a connector's lease only when the plan gives it to this node, or
 //! when the node that should have it does not take it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::activate::{Supervisor, unwanted};
+use super::activate::{CUT_OFF_AFTER, Supervisor, unwanted};
 use super::cluster::{Place, Plan};
-use super::lease;
+use super::lease::{self, ACQUISITION_LIMIT, HeldLease, TakeError};
 use super::registry::{Node, Phase};
 use crate::management::Activation;
 
@@ -57,7 +58,7 @@ impl Supervisor {
                 (plan.place(&id).cloned(), plan.older)
             };
             let now = node.clock.monotonic();
-            if place.as_ref().is_some_and(|place| place.is_turn_of(node.config.node)) {
+            if place.as_ref().is_some_and(|place| is_ours(place, &node, &id)) {
                 self.keep_until = None;
                 return Some(Turn::Given);
             }
@@ -81,6 +82,46 @@ impl Supervisor {
                         return Some(Turn::Orphaned);
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes the lease, waiting while another node has it, at most for a limit; none when the connector is not to run here
+    /// by then.
+    pub(super) async fn take_lease(
+        &mut self,
+        activation: &Activation,
+        lost: &CancellationToken,
+    ) -> Option<Result<HeldLease, TakeError>> {
+        let (node, id) = (Arc::clone(&self.node), Arc::clone(&self.slot.entity().id));
+        let limit = if self.turn == Turn::Given { ACQUISITION_LIMIT } else { Duration::ZERO };
+        let began = node.clock.monotonic();
+        let not_here = self.not_here(activation.revision);
+        tokio::pin!(not_here);
+        loop {
+            let taken = {
+                let attempt = lease::take(&node, &id, &mut self.watch, lost.clone());
+                tokio::pin!(attempt);
+                tokio::select! {
+                    biased;
+                    taken = &mut attempt => taken,
+                    () = &mut not_here => {
+                        // It may have been written by now; what is held must be given back.
+                        if let Ok(Ok(held)) = tokio::time::timeout(CUT_OFF_AFTER, attempt).await {
+                            held.release().await;
+                        }
+                        return None;
+                    }
+                }
+            };
+            match taken {
+                Err(_) if node.clock.monotonic().saturating_sub(began) < limit => {}
+                taken => return Some(taken),
+            }
+            tokio::select! {
+                biased;
+                () = &mut not_here => return None,
+                () = tokio::time::sleep(self.watch.pause(node.config.lease)) => {}
             }
         }
     }
@@ -165,14 +206,19 @@ impl Waiting {
     }
 }
 
+/// The plan gives the connector to this node, or was made before this node took it.
+fn is_ours(place: &Place, node: &Node, id: &str) -> bool {
+    let has = || node.cluster.as_ref().is_some_and(|cluster| cluster.has(id));
+    place.is_turn_of(node.config.node) || place.holder.is_none() && has()
+}
+
 /// Waits until the plan gives the connector to another node; for ever when there are no others.
 pub(super) async fn passed_on(node: Arc<Node>, id: Arc<str>, keep_until: Option<Duration>) {
     let Some(cluster) = &node.cluster else { return std::future::pending().await };
     if let Some(until) = keep_until {
         tokio::time::sleep(until.saturating_sub(node.clock.monotonic())).await;
     }
-    let me = node.config.node;
-    let is_others = |plan: &Arc<Plan>| plan.place(&id).is_some_and(|place| !place.is_turn_of(me));
+    let is_others = |plan: &Arc<Plan>| plan.place(&id).is_some_and(|place| !is_ours(place, &node, &id));
     let mut plans = cluster.follow();
     if plans.wait_for(is_others).await.is_err() {
         std::future::pending().await
