@@ -53,7 +53,17 @@ fn labels(node: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Fake;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn the_server_is_asked_for_its_nodes() {
+        let server = Fake::scripted(&[(200, r#"{"nodes":[{"name":"a","state":"active"}]}"#), (200, "{}")]).await;
+        let ran = server.run(&["nodes"]).await;
+        assert_eq!((ran.code, server.seen()[0].line().as_str()), (0, "GET /nodes"));
+        assert!(ran.out.contains("active"));
+        assert_eq!(server.run(&["nodes"]).await.code, 1, "an answer without nodes");
+    }
 
     #[test]
     fn nodes_are_a_table() {

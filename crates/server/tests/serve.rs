@@ -153,6 +153,12 @@ async fn operation_is_told() {
     assert_eq!(get(&server, "/health").await.1["status"], "ok");
     assert_eq!(get(&server, "/ping").await.1["text"], "Ping request successfully handled");
     assert_eq!(get(&server, "/stats").await.1["connectors"]["total"], 0);
+    let (_, nodes) = get(&server, "/nodes").await;
+    let alone = &nodes["nodes"][0];
+    assert_eq!(
+        (&alone["state"], &alone["isLeader"], &nodes["nodes"][1]),
+        (&json!("active"), &json!(true), &Value::Null)
+    );
     let (status, metrics) = get(&server, "/metrics").await;
     assert!(status == 200 && metrics.as_str().unwrap().ends_with("# EOF\n"));
     assert_eq!(get(&server, "/openapi.json").await.1["openapi"], "3.1.0");
