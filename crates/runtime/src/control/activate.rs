@@ -251,7 +251,7 @@ impl Supervisor {
             return After::Look;
         }
         warn!(connector_id = &*self.slot.entity().id, %error, "the lease is not to be had yet");
-        After::Again(RETRY_PAUSE.min(self.watch.pause(self.node.config.lease)))
+        After::Again(RETRY_PAUSE.min(self.watch.pause(self.node.config.lease, self.node.clock.monotonic())))
     }
 
     /// Builds the pipeline and runs it under the lease.

@@ -161,6 +161,22 @@ async fn what_a_dead_node_had_is_taken_over_within_two_leases() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_crashed_and_is_back_at_once_has_again_what_it_had() {
+    let (benches, mut nodes) = thirty_on_three().await;
+    let runs_before = runs(&benches);
+    drop(nodes.pop());
+    benches[2].quiet().await;
+    let began = tokio::time::Instant::now();
+    let _back = benches[2].open().await;
+    until_running(&benches, &[10, 10, 10]).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    tokio::time::sleep(LEASE * 3).await;
+    assert_eq!(running(&benches), [10, 10, 10]);
+    assert_eq!(runs(&benches) - runs_before, 10, "nothing was moved");
+    never_two(&benches);
+}
+
+#[tokio::test(start_paused = true)]
 async fn connectors_with_the_leaders_affinity_run_on_the_oldest_node() {
     let benches = benches(3);
     let mut nodes = Vec::new();

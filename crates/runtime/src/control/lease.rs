@@ -65,11 +65,14 @@ impl Watch {
         }
     }
 
-    /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own.
-    pub(crate) fn pause(&self, own: Duration) -> Duration {
-        let watched = self.0.as_ref().and_then(|(standing, _)| standing.lease.as_ref());
-        let duration = watched.map(|lease| lease.duration).filter(|duration| !duration.is_zero()).unwrap_or(own);
-        (duration / 4).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
+    /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own, and one
+    /// when it has run out if it is not renewed.
+    pub(crate) fn pause(&self, own: Duration, now: Duration) -> Duration {
+        let watched = self.0.as_ref().and_then(|(standing, since)| Some((standing.lease.as_ref()?.duration, *since)));
+        let Some((duration, since)) = watched.filter(|(duration, _)| !duration.is_zero()) else {
+            return (own / 4).clamp(PAUSE_MIN, LOOK_PAUSE_MAX);
+        };
+        (duration / 4).min((since + duration).saturating_sub(now)).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
     }
 }
 

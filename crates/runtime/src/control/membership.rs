@@ -29,6 +29,7 @@ const JUDGE_LATE: Duration = Duration::from_millis(1);
 pub(crate) async fn join(node: &Arc<Node>) -> Result<(), ReadError> {
     let Some(cluster) = &node.cluster else { return Ok(()) };
     let mut from = StreamPoint::Start;
+    let mut own = None;
     loop {
         let stream = node.nodes_stream();
         let limit = PageLimit::events(PAGE_EVENTS);
@@ -38,13 +39,28 @@ pub(crate) async fn join(node: &Arc<Node>) -> Result<(), ReadError> {
             page => page?,
         };
         take_in(node, cluster, &page.events);
+        let mine = page.events.iter().filter_map(Announcement::read).filter(|said| said.node == node.config.node);
+        own = mine.last().or(own);
         match page.next {
             Some(next) => from = StreamPoint::At(next),
             None => break,
         }
     }
+    if let Some(said) = own.filter(|said| said.state != NodeState::Left) {
+        reclaim(node, cluster, &said);
+    }
     cluster.plan_anew(node);
     Ok(())
+}
+
+/// After a crash, what this node had is still its own if nobody has taken it since: its leases are there to be taken again
+/// at once, while another node would have to wait until they run out.
+fn reclaim(node: &Node, cluster: &Cluster, said: &Announcement) {
+    for (id, epoch) in &said.claims {
+        if let Some(entity) = node.slot(id).map(|slot| slot.entity()).filter(|entity| entity.wanted().is_some()) {
+            cluster.claim(&entity.id, *epoch);
+        }
+    }
 }
 
 /// Takes part until the node has gone down and has handed over all it had.

@@ -38,7 +38,10 @@ struct Waiting {
     unheld_since: Option<Duration>,
     /// When its lease was last looked at, or waiting began.
     looked_at: Duration,
-    /// Its lease was looked at since its holder became silent.
+    /// When it is anybody's, if no live node has it by then.
+    orphaned_at: Option<Duration>,
+    /// Its lease was looked at since its holder became silent, or since nobody has it: a lease that nobody renews is taken
+    /// so much the sooner.
     primed: bool,
     /// It was told that no node may run it.
     told: bool,
@@ -121,7 +124,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = &mut not_here => return None,
-                () = tokio::time::sleep(self.watch.pause(node.config.lease)) => {}
+                () = tokio::time::sleep(self.watch.pause(node.config.lease, node.clock.monotonic())) => {}
             }
         }
     }
@@ -143,11 +146,13 @@ impl Supervisor {
     /// Whether it is time to take what another node should have.
     async fn is_orphaned(&mut self, waiting: &mut Waiting, id: &str) -> bool {
         let node = Arc::clone(&self.node);
-        if waiting.unheld_since.take().is_some() {
+        let now = node.clock.monotonic();
+        if waiting.orphaned_at.is_some_and(|at| now >= at) {
+            waiting.unheld_since = None;
             warn!(connector_id = id, "the node that should run the connector does not take it");
             return true;
         }
-        waiting.looked_at = node.clock.monotonic();
+        waiting.looked_at = now;
         waiting.primed = true;
         let free_for = match lease::look(&node, id, &mut self.watch).await {
             Ok(free_for) => free_for,
@@ -157,7 +162,9 @@ impl Supervisor {
             }
         };
         let waits = self.slot.entity().live().is_some_and(|facts| facts.next_restart.is_some());
-        let orphaned = !waits && free_for.is_some_and(|free_for| free_for >= node.config.lease * UNTAKEN_LEASES);
+        let orphaned = !waits
+            && waiting.unheld_since.is_none()
+            && free_for.is_some_and(|free_for| free_for >= node.config.lease * UNTAKEN_LEASES);
         if orphaned {
             warn!(connector_id = id, "the node that says it runs the connector does not hold its lease");
         }
@@ -185,19 +192,19 @@ impl Waiting {
     fn pause(&mut self, place: &Place, older: u32, (now, lease): (Duration, Duration)) -> Option<Duration> {
         if place.holder.is_some() {
             self.unheld_since = None;
-        } else if place.node.is_some() {
-            self.unheld_since.get_or_insert(now);
+            self.primed &= place.is_suspect;
+        } else if place.node.is_some() && self.unheld_since.is_none() {
+            self.unheld_since = Some(now);
         }
-        if !place.is_suspect {
-            self.primed = false;
-        }
+        // Not all at once: the older nodes first.
+        let limit = lease * UNTAKEN_LEASES + lease / 4 * older.min(LOOK_LEASES);
+        self.orphaned_at = self.unheld_since.map(|since| since + limit);
         if !place.may_here || place.node.is_none() {
             return None;
         }
         if let Some(since) = self.unheld_since {
-            // Not all at once: the older nodes first.
-            let limit = lease * UNTAKEN_LEASES + lease / 4 * older.min(LOOK_LEASES);
-            return Some((since + limit).saturating_sub(now));
+            let next = if self.primed { since + limit } else { since + lease / 4 };
+            return Some(next.saturating_sub(now));
         }
         if place.is_suspect && !self.primed {
             return Some(Duration::ZERO);
