@@ -158,6 +158,7 @@ fn shared_schemas() -> Map<String, Value> {
                 }),
             ),
         ),
+        ("Nodes", object(&["nodes"], json!({ "nodes": { "type": "array", "items": { "type": "object" } } }))),
         (
             "Health",
             object(

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::apply::ApplyArgs;
 use crate::connectors::ConnectorsArgs;
+use crate::nodes::NodesArgs;
 use crate::parked::ParkedArgs;
 use crate::preview::PreviewArgs;
 use crate::quickstart::QuickstartArgs;
@@ -46,6 +47,9 @@ pub enum Command {
     /// Lists, retries, replays, edits and drops records that connectors set aside
     #[command(after_help = EXIT_CODES)]
     Parked(ParkedArgs),
+    /// Lists the nodes that share the store, and how many connectors each has
+    #[command(after_help = EXIT_CODES)]
+    Nodes(NodesArgs),
     /// Prints a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(CompletionsArgs),

@@ -21,6 +21,7 @@ mod connectors;
 mod apply;
 mod preview;
 mod parked;
+mod nodes;
 mod streams;
 mod users;
 mod password;

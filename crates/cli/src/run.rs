@@ -6,7 +6,7 @@ use crate::command::{ClientOptions, Command, CompletionsArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::quickstart::StartServer;
-use crate::{apply, connectors, parked, preview, quickstart, streams, users};
+use crate::{apply, connectors, nodes, parked, preview, quickstart, streams, users};
 
 /// What commands need from the binary around them.
 pub struct Surroundings {
@@ -51,6 +51,7 @@ fn client_options(command: &Command) -> Option<&ClientOptions> {
         Command::Users(args) => Some(&args.client),
         Command::Preview(args) => Some(&args.client),
         Command::Parked(args) => Some(&args.client),
+        Command::Nodes(args) => Some(&args.client),
         Command::Quickstart(_) | Command::Completions(_) => None,
     }
 }
@@ -64,6 +65,7 @@ async fn dispatch(command: Command, surroundings: Surroundings, output: &mut Out
         Command::Users(args) => users::run(args, output).await,
         Command::Preview(args) => preview::run(args, output).await,
         Command::Parked(args) => parked::run(args, output).await,
+        Command::Nodes(args) => nodes::run(args, output).await,
         Command::Completions(args) => completions(&args, surroundings.whole, output),
     }
 }

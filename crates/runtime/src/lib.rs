@@ -13,4 +13,5 @@ pub mod control;
 pub mod pipeline;
 pub mod metrics;
 
+pub use control::ClusterConfig;
 pub use management::{Connectors, RuntimeConfig};

@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::control::ControlMetrics;
 use crate::pipeline::BreakerState;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -117,6 +118,7 @@ pub struct Metrics {
     parked_bytes: Gauges,
     replayed: Counters,
     parked_dropped: Counters,
+    control: ControlMetrics,
 }
 
 impl Metrics {
@@ -125,7 +127,13 @@ impl Metrics {
         let metrics = Self::default();
         metrics.register_documented(registry);
         metrics.register_own(registry);
+        metrics.control.register(registry);
         metrics
+    }
+
+    /// The metrics of leases and nodes.
+    pub(crate) fn control(&self) -> &ControlMetrics {
+        &self.control
     }
 
     /// The metrics of one connector, resolved once so that counting is an addition.

@@ -398,7 +398,7 @@ async fn a_slow_sink_bounds_what_is_read() {
     connector.until(|progress| progress.failing.is_some()).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     let read = connector.progress.borrow().read;
-    assert!((2_048..=2_048 + 500).contains(&read), "{read}");
+    assert!((1_024..=1_024 + 500).contains(&read), "{read}");
     connector.stopped().await;
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cluster::ClusterChoice;
 use forebay_access::Password;
 use forebay_remote::RemoteSettings;
 
@@ -69,6 +70,8 @@ pub struct Config {
     pub secret_key: SecretKey,
     /// The certificates to serve with; clear text without.
     pub tls: Option<TlsFiles>,
+    /// How the node stands to others over the same store.
+    pub cluster: ClusterChoice,
 }
 
 impl Default for Config {
@@ -94,6 +97,7 @@ impl Default for Config {
             append_size_max: APPEND_SIZE_DEFAULT,
             secret_key: SecretKey::InDataDirectory,
             tls: None,
+            cluster: ClusterChoice::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use forebay_remote::RemoteSettings;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
+use crate::cluster::labels;
 use crate::config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, TlsFiles, WrongKey};
 use crate::options::ServeOptions;
 use crate::posture::{self, Exposed};
@@ -23,6 +24,8 @@ const SECRETS: [&str; 4] = [STORE, "secret_key", "admin_password", "ops_password
 const NEARNESS_MIN: f64 = 0.6;
 /// Leases shorter or longer than this are refused.
 const LEASE_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Announcements more often or more seldom than this are refused.
+const HEARTBEAT_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// A stop shorter or longer than this is refused.
 const SHUTDOWN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// An append larger than this is refused, whatever the config says: more does not fit into one request.
@@ -143,6 +146,26 @@ const KEYS: &[Key] = &[
         name: "tls.ca",
         expected: "a PEM file with the certificates of those who sign clients'",
         set: |c, g| put(&mut tls(c).ca, g.filled().map(|path| Some(PathBuf::from(path)))),
+    },
+    Key {
+        name: "cluster.join",
+        expected: "true or false",
+        set: |c, g| put(&mut c.cluster.join, g.text()?.parse().ok().map(Some)),
+    },
+    Key {
+        name: "cluster.labels",
+        expected: "labels such as zone=eu,rack=7",
+        set: |c, g| put(&mut c.cluster.labels, g.text().and_then(labels)),
+    },
+    Key {
+        name: "cluster.address",
+        expected: "an address that other machines reach, such as 10.0.0.7:2113",
+        set: |c, g| put(&mut c.cluster.address, g.filled().map(|text| Some(text.to_owned()))),
+    },
+    Key {
+        name: "cluster.heartbeat",
+        expected: "a duration from 100ms to 1m, such as 3s",
+        set: |c, g| put(&mut c.cluster.heartbeat, duration(g, HEARTBEAT_BOUNDS).map(Some)),
     },
 ];
 
@@ -458,6 +481,17 @@ mod tests {
         let error = load_from("", &[], ServeOptions { store, ..ServeOptions::default() }).unwrap_err();
         assert!(error.contains("\"tlsVerfyCert\" is not known: expected tlsVerifyCert (flag --store)"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_node_joins_others_with_labels() {
+        let file = "[cluster]\njoin = true\nlabels = \"zone=eu, rack=7\"\nheartbeat = \"2s\"\n";
+        let config = load_from(file, &[], ServeOptions::default()).unwrap();
+        let told = crate::cluster::runtime_config(&config, config.listen).unwrap();
+        assert_eq!((told.labels["zone"].as_str(), told.labels["rack"].as_str()), ("eu", "7"));
+        assert_eq!((told.heartbeat, told.address.as_deref()), (Duration::from_secs(2), Some("127.0.0.1:2113")));
+        assert!(load_from("[cluster]\nlabels = \"eu\"\n", &[], ServeOptions::default()).is_err());
+        assert!(crate::cluster::runtime_config(&Config::default(), config.listen).is_none());
     }
 
     #[test]

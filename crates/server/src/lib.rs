@@ -11,6 +11,7 @@
 
 mod options;
 mod config;
+mod cluster;
 mod layers;
 mod logging;
 mod identity;
@@ -30,6 +31,7 @@ mod offline;
 mod development;
 
 pub use certificates::CertificateError;
+pub use cluster::ClusterChoice;
 pub use config::{Config, ConfigErrors, FirstPassword, LogFormat, SecretKey, TlsFiles, WrongKey};
 pub use development::{CertificatesArgs, run_certificates};
 pub use first_start::FirstStartError;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::certificates::{CertificateError, Certificates};
+use crate::cluster;
 use crate::config::Config;
 use crate::declared::{self, DeclaredError};
 use crate::door::Door;
@@ -240,6 +241,7 @@ impl Parts<'_> {
             stop_limit: config.shutdown_limit,
             connectors_max: config.connectors_max,
             secret_key: identity::secret_key(&config.secret_key, &config.data)?,
+            cluster: cluster::runtime_config(config, *address),
         };
         let connectors =
             Connectors::open(store.clone(), forebay_sinks::catalog(), clock.clone(), metrics, runtime).await?;

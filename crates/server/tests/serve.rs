@@ -161,6 +161,12 @@ async fn operation_is_told() {
         (&member["httpEndPointIp"], &gossip["serverPort"]),
         (&json!("127.0.0.1"), &json!(server.address().port()))
     );
+    let (_, nodes) = get(&server, "/nodes").await;
+    let alone = &nodes["nodes"][0];
+    assert_eq!(
+        (&alone["state"], &alone["isLeader"], &nodes["nodes"][1]),
+        (&json!("active"), &json!(true), &Value::Null)
+    );
     let (status, metrics) = get(&server, "/metrics").await;
     assert!(status == 200 && metrics.as_str().unwrap().ends_with("# EOF\n"));
     assert_eq!(get(&server, "/openapi.json").await.1["openapi"], "3.1.0");

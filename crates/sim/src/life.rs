@@ -36,6 +36,7 @@ pub(crate) async fn open(world: &Arc<World>, node: &Arc<Node>, life: Life) -> Op
         stop_limit: Duration::from_secs(3),
         connectors_max: 4,
         secret_key: [7; 32],
+        cluster: None,
     };
     Connectors::open(Arc::new(link), catalog, clock, Metrics::default(), config).await.ok()
 }

@@ -3,6 +3,7 @@
 mod routes;
 mod node;
 mod gossip;
+mod nodes;
 mod health;
 mod metrics;
 mod grpc;

@@ -4,7 +4,7 @@ use axum::routing::get;
 use forebay_access::Need;
 
 use super::node::OperationsApi;
-use super::{gossip, health, metrics, node};
+use super::{gossip, health, metrics, node, nodes};
 use crate::routes::{Parameter, Route, RouteDoc, Verb};
 
 const JSON: &str = "application/json";
@@ -49,6 +49,15 @@ pub(crate) const ROUTES: &[Route<OperationsApi>] = &[
             "The numbers.",
         )]),
         handler: || get(node::stats),
+    },
+    Route {
+        doc: doc("/nodes", "Lists the nodes that share the store, as this one sees them")
+            .notes(
+                "The oldest comes first. state is active, suspect (silent for longer than it should be) or leaving. \
+                 connectors maps each connector that a node has to the epoch of its lease.",
+            )
+            .answers(&[(200, JSON, "Nodes", "The nodes; one when the store is not shared.")]),
+        handler: || get(nodes::list),
     },
     Route {
         doc: doc("/health", "Tells the health of the store and of each connector")

@@ -15,10 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use super::checkpoint::last_checkpoint;
-use super::lease::{self, ACQUISITION_LIMIT, HeldLease, Released, Watch};
+use super::cluster::Cluster;
+use super::lease::{self, HeldLease, Released, Watch};
 use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
 use super::runner::{Prepared, aside};
+use super::turn::{Turn, passed_on, replanned};
 use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
 use crate::pipeline::{End, ParkedDesk, PipelineFailure, Progress, Run, Surroundings};
 
@@ -31,19 +33,32 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Follows one connector until the node goes down.
 pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
-    let mut supervisor = Supervisor { seen: slot.follow(), node, slot, hosted: false, watch: Watch::default() };
+    let mut supervisor = Supervisor {
+        seen: slot.follow(),
+        node,
+        slot,
+        hosted: false,
+        watch: Watch::default(),
+        turn: Turn::default(),
+        keep_until: None,
+    };
     supervisor.follow().await;
     supervisor.say_farewell().await;
+    supervisor.let_go();
 }
 
-struct Supervisor {
-    node: Arc<Node>,
-    slot: Arc<Slot>,
-    seen: watch::Receiver<Arc<Entity>>,
+pub(super) struct Supervisor {
+    pub(super) node: Arc<Node>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) seen: watch::Receiver<Arc<Entity>>,
     /// This node held the lease at some time and reported a state that its end makes untrue.
-    hosted: bool,
+    pub(super) hosted: bool,
     /// What was seen of another node's lease.
-    watch: Watch,
+    pub(super) watch: Watch,
+    /// Why it tries for the lease.
+    pub(super) turn: Turn,
+    /// Until when the connector stays although the plan says otherwise, by the monotonic clock.
+    pub(super) keep_until: Option<Duration>,
 }
 
 /// What comes after a run.
@@ -58,9 +73,13 @@ impl Supervisor {
     async fn follow(&mut self) {
         loop {
             let entity = self.seen.borrow_and_update().clone();
+            let plans = self.node.cluster.as_ref().map(Cluster::follow);
+            let elsewhere = is_unsettled(&entity) && self.is_elsewhere();
             let closing = self.node.closing.is_cancelled();
             match entity.wanted().cloned() {
                 Some(activation) if !closing => {
+                    let Some(turn) = self.wait_for_turn(&activation).await else { continue };
+                    self.turn = turn;
                     if !self.wait_for_restart(&entity, &activation).await {
                         continue;
                     }
@@ -77,7 +96,7 @@ impl Supervisor {
                     }
                     continue;
                 }
-                None if is_unsettled(&entity) => {
+                None if is_unsettled(&entity) && !elsewhere => {
                     if !self.settle().await && !closing {
                         self.pause_for_change(RETRY_PAUSE).await;
                     }
@@ -90,19 +109,23 @@ impl Supervisor {
             if closing {
                 return;
             }
+            self.let_go();
             let closing = self.node.closing.clone();
             tokio::select! {
                 biased;
                 () = closing.cancelled() => {}
+                () = replanned(plans), if elsewhere => {}
                 changed = self.seen.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// A stopped host is reported as stopped; the wish to run stays, so that the connector comes back.
+    /// A stopped host is reported as stopped; the wish to run stays, so that the connector comes back. With other nodes
+    /// around, one of them takes it over, and says how it is.
     async fn say_farewell(&self) {
         let entity = self.slot.entity();
-        if self.hosted && entity.wanted().is_some() && entity.live().is_some_and(|facts| runs(facts.state)) {
+        let alone = self.node.cluster.as_ref().is_none_or(|cluster| cluster.plan().others_staying == 0);
+        if alone && self.hosted && entity.wanted().is_some() && entity.live().is_some_and(|facts| runs(facts.state)) {
             let stopped = report(&self.node, &self.slot, |entity| {
                 entity.live().filter(|facts| runs(facts.state)).map(|_| Happening::Stopped)
             });
@@ -130,7 +153,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = tokio::time::sleep(wait) => true,
-            () = unwanted(&self.node, self.seen.clone(), activation.revision) => false,
+            () = self.not_here(activation.revision) => false,
         }
     }
 
@@ -138,7 +161,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             () = tokio::time::sleep(pause) => {}
-            () = unwanted(&self.node, self.seen.clone(), activation) => {}
+            () = self.not_here(activation) => {}
         }
     }
 
@@ -162,28 +185,40 @@ impl Supervisor {
         let mut lifecycle = Lifecycle::of(&node, &id);
         lifecycle.reach(HostState::Activating, None).await;
         let lost = CancellationToken::new();
-        let unwanted = unwanted(&node, self.seen.clone(), activation.revision);
-        let lease = tokio::select! {
-            biased;
-            lease = lease::take(&node, &id, &mut self.watch, lost.clone(), ACQUISITION_LIMIT) => lease,
-            () = unwanted => {
+        let lease = match self.take_lease(activation, &lost).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return self.stand_by(activation, &mut lifecycle, &error).await,
+            None => {
                 lifecycle.reach(HostState::Stopped, None).await;
                 return After::Look;
             }
         };
-        let lease = match lease {
-            Ok(lease) => lease,
-            Err(error) => return self.stand_by(activation, &mut lifecycle, &error).await,
-        };
         self.hosted = true;
+        if let Some(cluster) = &node.cluster {
+            cluster.claim(&id, lease.epoch.0);
+        }
         let fenced = lost.clone();
         let end = self.run_leased(activation, &mut lifecycle, &lease, lost).await;
         if fenced.is_cancelled() || lease.release().await == Released::Lost {
             self.hosted = false;
+            self.let_go();
             // Whatever it ended with: the connector is another node's by now, which will say how it is.
             return self.conclude(activation, &mut lifecycle, Ended::Fenced).await;
         }
         self.conclude(activation, &mut lifecycle, end).await
+    }
+
+    /// Waits until something else than this activation is wanted, or the connector is to run on another node.
+    pub(super) fn not_here(&self, activation: Revision) -> impl Future<Output = ()> + Send + use<> {
+        let (node, seen, keep_until) = (Arc::clone(&self.node), self.seen.clone(), self.keep_until);
+        let passed_on = passed_on(Arc::clone(&node), Arc::clone(&self.slot.entity().id), keep_until);
+        async move {
+            tokio::select! {
+                biased;
+                () = unwanted(&node, seen, activation) => {}
+                () = passed_on => {}
+            }
+        }
     }
 
     /// Marks the connector as being activated, unless something else is wanted by now.
@@ -202,7 +237,7 @@ impl Supervisor {
     /// The lease could not be taken: a start that a user waits for has failed; a connector that only comes back waits for
     /// its turn.
     async fn stand_by(
-        &self,
+        &mut self,
         activation: &Activation,
         lifecycle: &mut Lifecycle<'_>,
         error: &lease::TakeError,
@@ -211,12 +246,13 @@ impl Supervisor {
         let held = matches!(error, lease::TakeError::Held { .. });
         let details = ErrorDetails { code: "lease".to_owned(), message: error.to_string() };
         lifecycle.reach(HostState::Stopped, Some(&details)).await;
-        if held && started_now {
+        self.keep_until = None;
+        if held && started_now && self.turn == Turn::Given {
             self.report_failure(activation, details, |state| state == ConnectorState::Activating).await;
             return After::Look;
         }
         warn!(connector_id = &*self.slot.entity().id, %error, "the lease is not to be had yet");
-        After::Again(RETRY_PAUSE.min(self.watch.pause(self.node.config.lease)))
+        After::Again(RETRY_PAUSE.min(self.watch.pause(self.node.config.lease, self.node.clock.monotonic())))
     }
 
     /// Builds the pipeline and runs it under the lease.
@@ -357,16 +393,15 @@ impl Watching<'_> {
         mut running: oneshot::Receiver<()>,
         lifecycle: &mut Lifecycle<'_>,
     ) -> Ended {
-        let (node, seen) = (&self.supervisor.node, self.supervisor.seen.clone());
         let mut awaits_running = true;
-        let unwanted = unwanted(node, seen, self.activation.revision);
-        tokio::pin!(unwanted);
+        let not_here = self.supervisor.not_here(self.activation.revision);
+        tokio::pin!(not_here);
         loop {
             tokio::select! {
                 biased;
                 end = &mut task => return self.judge(end),
                 () = self.lost.cancelled() => return self.cut_off(task).await,
-                () = &mut unwanted, if !self.asked => {
+                () = &mut not_here, if !self.asked => {
                     self.asked = true;
                     self.stop.cancel();
                     lifecycle.reach(HostState::Deactivating, None).await;
@@ -436,7 +471,7 @@ impl Watching<'_> {
 }
 
 /// Waits until something else than this activation is wanted, or the node goes down.
-async fn unwanted(node: &Node, mut seen: watch::Receiver<Arc<Entity>>, activation: Revision) {
+pub(super) async fn unwanted(node: &Node, mut seen: watch::Receiver<Arc<Entity>>, activation: Revision) {
     let other = |entity: &Arc<Entity>| entity.wanted().is_none_or(|wanted| wanted.revision != activation);
     tokio::select! {
         biased;

@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::measures::LeaseMeasure;
 use super::registry::Node;
 use crate::management::{event_id, still_at};
 
@@ -68,11 +69,14 @@ impl Watch {
         }
     }
 
-    /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own.
-    pub(crate) fn pause(&self, own: Duration) -> Duration {
-        let watched = self.0.as_ref().and_then(|(standing, _)| standing.lease.as_ref());
-        let duration = watched.map(|lease| lease.duration).filter(|duration| !duration.is_zero()).unwrap_or(own);
-        (duration / LOOKS_PER_LEASE).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
+    /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own, and one
+    /// when it has run out if it is not renewed.
+    pub(crate) fn pause(&self, own: Duration, now: Duration) -> Duration {
+        let watched = self.0.as_ref().and_then(|(standing, since)| Some((standing.lease.as_ref()?.duration, *since)));
+        let Some((duration, since)) = watched.filter(|(duration, _)| !duration.is_zero()) else {
+            return (own / LOOKS_PER_LEASE).clamp(PAUSE_MIN, LOOK_PAUSE_MAX);
+        };
+        (duration / LOOKS_PER_LEASE).min((since + duration).saturating_sub(now)).clamp(PAUSE_MIN, LOOK_PAUSE_MAX)
     }
 }
 
@@ -110,34 +114,32 @@ pub(crate) enum TakeError {
     Append(#[from] AppendError),
 }
 
-/// Takes the lease on a connector: waits for a foreign one to run out, at most for the limit. `lost` is cancelled when the
-/// lease can no longer be relied on.
+/// Tries once to take the lease on a connector. `lost` is cancelled when the lease can no longer be relied on.
 ///
 /// A watch that is kept from one call to the next makes a take-over quick: a lease that was seen before need not be
-/// watched for its whole duration again.
+/// watched for its whole duration again. A future that is dropped may leave a lease behind that nobody renews.
 pub(crate) async fn take(
     node: &Arc<Node>,
     connector_id: &str,
     watch: &mut Watch,
     lost: CancellationToken,
-    limit: Duration,
 ) -> Result<HeldLease, TakeError> {
-    let began = node.clock.monotonic();
     let stream = node.lease_stream(connector_id);
-    loop {
-        let attempt_limit = node.config.lease / LOOKS_PER_LEASE;
-        let failure = match timeout(attempt_limit, try_take(node, connector_id, &stream, watch)).await {
-            Ok(Ok(held)) => return Ok(keep(node, connector_id, held, lost)),
-            Ok(Err(failure)) => failure,
-            // A call that hangs must not outlast the partition that it hangs in. If it took the lease all the same, the
-            // next look finds it, and takes it again.
-            Err(_) => TakeError::NoAnswer { limit_ms: attempt_limit.as_millis() },
-        };
-        if node.clock.monotonic().saturating_sub(began) >= limit {
-            return Err(failure);
-        }
-        tokio::time::sleep(watch.pause(node.config.lease)).await;
-    }
+    // A call that hangs must not outlast the partition that it hangs in. If it took the lease all the same, the next look
+    // finds it, and takes it again.
+    let limit = node.config.lease / LOOKS_PER_LEASE;
+    let written = timeout(limit, try_take(node, connector_id, &stream, watch))
+        .await
+        .unwrap_or(Err(TakeError::NoAnswer { limit_ms: limit.as_millis() }))?;
+    Ok(keep(node, connector_id, written, lost))
+}
+
+/// Looks at a lease without taking it: for how long it was anybody's to take, as far as this watch has seen; none while
+/// another node may hold it.
+pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> Result<Option<Duration>, ReadError> {
+    let standing = read_standing(node, &node.lease_stream(connector_id)).await?;
+    let held_for = foreign(node, &standing).map_or(Duration::ZERO, |lease| lease.duration);
+    Ok(watch.stands_for(&standing, node.clock.monotonic()).checked_sub(held_for))
 }
 
 /// A lease just written: where it stands, its epoch, and when by the monotonic clock the writing began.
@@ -180,12 +182,15 @@ fn foreign<'a>(node: &Node, standing: &'a Standing) -> Option<&'a Lease> {
 fn keep(node: &Arc<Node>, connector_id: &str, written: Written, lost: CancellationToken) -> HeldLease {
     let epoch = written.epoch;
     let release = CancellationToken::new();
+    let measure = node.metrics.control().lease(connector_id, epoch.0);
+    measure.lasts_until(&node.clock, written.since + node.config.lease);
     let keeper = Keeper {
         node: Arc::clone(node),
         connector_id: connector_id.to_owned(),
         stream: node.lease_stream(connector_id),
         written,
         release: release.clone(),
+        measure,
     };
     let task = tokio::spawn(async move {
         // Also when the keeper is cut off or panics: nobody renews the lease then.
@@ -214,6 +219,7 @@ struct Keeper {
     stream: StreamName,
     written: Written,
     release: CancellationToken,
+    measure: LeaseMeasure,
 }
 
 impl Keeper {
@@ -244,6 +250,8 @@ impl Keeper {
             let renewed = append(&self.node, &self.connector_id, &self.stream, lease);
             match timeout(left, renewed).await {
                 Ok(Ok(written)) => {
+                    self.measure.renewed();
+                    self.measure.lasts_until(&self.node.clock, written.since + duration);
                     self.written = written;
                     return true;
                 }
@@ -369,7 +377,7 @@ impl Lease {
 }
 
 /// A duration as the lease stream writes it: `hh:mm:ss`, with seven digits of fraction where there is one.
-fn span_text(duration: Duration) -> String {
+pub(super) fn span_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let whole = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     match duration.subsec_nanos() / 100 {
@@ -378,7 +386,8 @@ fn span_text(duration: Duration) -> String {
     }
 }
 
-fn parse_span(text: &str) -> Option<Duration> {
+/// Reads such a duration.
+pub(super) fn parse_span(text: &str) -> Option<Duration> {
     let mut parts = text.splitn(3, ':');
     let hours: u64 = parts.next()?.parse().ok()?;
     let minutes: u64 = parts.next()?.parse().ok()?;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::activate::supervise;
+use super::cluster::Cluster;
 use super::runner::Runner;
 use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) config: RuntimeConfig,
     pub(crate) vault: Vault,
     pub(crate) runner: Arc<dyn Runner>,
+    /// The nodes around this one; none when it is alone by config.
+    pub(crate) cluster: Option<Cluster>,
     /// Cancelled when this node goes down.
     pub(crate) closing: CancellationToken,
     /// Told after every management event, so that snapshots are made in time.
@@ -80,6 +83,8 @@ pub(crate) enum Phase {
     /// Nothing runs here.
     #[default]
     Idle,
+    /// Another live node has it.
+    Elsewhere,
     /// It is taking the lease, building the pipeline, or waiting for its first sign of life.
     Activating,
     /// The pipeline runs.
@@ -128,6 +133,7 @@ impl Node {
         let NodeParts { store, catalog, clock, metrics, config } = parts;
         Self {
             vault: Vault::new(&config.secret_key),
+            cluster: config.cluster.clone().map(|cluster| Cluster::new(cluster, clock.now(), clock.monotonic())),
             store,
             catalog,
             clock,
@@ -227,6 +233,18 @@ impl Node {
     /// The stream of a connector's lease.
     pub(crate) fn lease_stream(&self, id: &str) -> StreamName {
         self.stream(format!("{}/{id}/leases", self.config.stream_prefix))
+    }
+
+    /// The stream in which all nodes announce themselves.
+    pub(crate) fn nodes_stream(&self) -> StreamName {
+        self.stream(format!("{}-ctrl/nodes", self.config.stream_prefix))
+    }
+
+    /// Something is known about a connector that was not before.
+    pub(crate) fn plan_again(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.look_again();
+        }
     }
 
     /// The stream of snapshots of all connectors.

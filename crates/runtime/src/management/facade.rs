@@ -13,8 +13,10 @@ use uuid::Uuid;
 
 use super::event::Happening;
 use super::journal::{RecordError, record, refresh};
-use super::{CommandError, ConnectorState, OpenError, snapshot};
-use crate::control::{CUT_OFF_AFTER, Journal, Node, NodeParts, Runner, Slot, pipeline_runner};
+use super::{CommandError, ConnectorState, OpenError, follow, snapshot};
+use crate::control::{
+    CUT_OFF_AFTER, ClusterConfig, Journal, Node, NodeParts, Runner, Slot, join, pipeline_runner, take_part,
+};
 use crate::metrics::Metrics;
 
 /// How much longer than the stop limit and the lease going down may take.
@@ -35,6 +37,8 @@ pub struct RuntimeConfig {
     pub connectors_max: usize,
     /// The key that secrets in settings are sealed with: 32 bytes.
     pub secret_key: [u8; 32],
+    /// How this node shares its store with others; none when it is the only one.
+    pub cluster: Option<ClusterConfig>,
 }
 
 impl fmt::Debug for RuntimeConfig {
@@ -45,6 +49,7 @@ impl fmt::Debug for RuntimeConfig {
             .field("lease", &self.lease)
             .field("stop_limit", &self.stop_limit)
             .field("connectors_max", &self.connectors_max)
+            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }
@@ -86,12 +91,19 @@ impl Connectors {
     /// The same with another runner.
     pub(crate) async fn open_with(parts: NodeParts, runner: Arc<dyn Runner>) -> Result<Self, OpenError> {
         let node = Arc::new(Node::new(parts, runner));
-        let reach = Arc::new(tokio::sync::Mutex::new(snapshot::load(&node).await?));
+        let reach = snapshot::load(&node).await?;
+        let known_to = reach.position;
+        let reach = Arc::new(tokio::sync::Mutex::new(reach));
+        join(&node).await?;
         let slots = node.slots();
         let wanted = slots.iter().filter(|slot| slot.entity().wanted().is_some()).count();
         info!(connectors = slots.len(), wanted, "connectors are open");
         for slot in &slots {
             node.spawn_supervisor(slot);
+        }
+        if node.cluster.is_some() {
+            node.spawn(follow::follow(Arc::clone(&node), known_to));
+            node.spawn(take_part(Arc::clone(&node)));
         }
         node.spawn(snapshot::keep(Arc::clone(&node), Arc::clone(&reach)));
         Ok(Self { inner: Arc::new(Inner { node, creating: tokio::sync::Mutex::default(), reach }) })

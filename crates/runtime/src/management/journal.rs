@@ -46,6 +46,7 @@ pub(crate) async fn refresh(node: &Node, slot: &Slot, journal: &mut Journal) -> 
     read_on(node, &mut entity).await?;
     journal.unsure = false;
     slot.publish(entity);
+    node.plan_again();
     Ok(())
 }
 
@@ -106,6 +107,7 @@ pub(crate) async fn record(
             journal.unsure = false;
             tell(&entity, &event);
             slot.publish(entity);
+            node.plan_again();
             node.recorded.send_modify(|count| *count += 1);
             Ok(())
         }

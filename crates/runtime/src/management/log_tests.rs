@@ -1,6 +1,9 @@
 //! Tests of management on the embedded log: what a store in memory cannot show.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use forebay_event::{Clock, ExpectedRevision, Position, ProposedEvent, StreamName, SystemClock};
 use forebay_log::{EmbeddedLog, LogOptions};
@@ -9,8 +12,8 @@ use uuid::Uuid;
 
 use super::ConnectorState::{Running, Stopped};
 use super::testing::{Bench, ScriptedRunner, catalog, create, until, until_state};
-use super::{Connectors, ListQuery};
-use crate::control::{NodeParts, Runner};
+use super::{Connectors, ListQuery, NodeStanding};
+use crate::control::{ClusterConfig, NodeParts, Runner};
 use crate::metrics::Metrics;
 
 const ID: &str = "orders";
@@ -97,4 +100,46 @@ async fn twenty_connectors_start_side_by_side_on_the_embedded_log() {
     let running = ListQuery { states: vec![Running], ..ListQuery::default() };
     until("all run", async || connectors.list(running.clone()).await.unwrap().len() == 20).await;
     connectors.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_share_the_embedded_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let log = EmbeddedLog::open(LogOptions::new(directory.path(), Arc::clone(&clock))).unwrap().0;
+    let first = ScriptedRunner::new();
+    let runners = [Arc::clone(&first), ScriptedRunner::beside(&first), ScriptedRunner::beside(&first)];
+    let open = async |number: u8| {
+        let mut config = Bench::new().config;
+        config.node = Uuid::from_u128(u128::from(number) + 1);
+        config.cluster = Some(ClusterConfig {
+            name: format!("node-{number}"),
+            address: None,
+            labels: BTreeMap::new(),
+            heartbeat: Duration::from_secs(1),
+        });
+        let (store, clock) = (Arc::new(log.clone()), Arc::clone(&clock));
+        let parts = NodeParts { store, catalog: catalog(), clock, metrics: Metrics::default(), config };
+        let runner = Arc::<ScriptedRunner>::clone(&runners[usize::from(number)]) as Arc<dyn Runner>;
+        Connectors::open_with(parts, runner).await.unwrap()
+    };
+    let running = || runners.each_ref().map(|runner| runner.running.load(Ordering::SeqCst));
+    let (one, two) = (open(0).await, open(1).await);
+    until("they know each other", async || one.nodes().len() == 2 && two.nodes().len() == 2).await;
+    for number in 0..12 {
+        let id = format!("connector-{number}");
+        create(&one, &id, &[]).await;
+        one.start(&id, None).await.unwrap();
+    }
+    until("each has its half", async || running() == [6, 6, 0]).await;
+    let three = open(2).await;
+    until("the third has its share", async || running() == [4, 4, 4]).await;
+    two.stop("connector-0").await.unwrap();
+    until_state(&three, "connector-0", Stopped).await;
+    one.shutdown().await;
+    until("what is left is shared", async || running()[0] == 0 && running()[1..].iter().sum::<u64>() == 11).await;
+    assert!(three.nodes().iter().all(|view| view.state == NodeStanding::Active && view.name != "node-0"));
+    two.shutdown().await;
+    three.shutdown().await;
+    assert!(!first.overlapped.load(Ordering::SeqCst));
 }

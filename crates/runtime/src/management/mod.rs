@@ -12,6 +12,7 @@ mod event;
 mod entity;
 mod journal;
 mod snapshot;
+mod follow;
 mod facade;
 mod create;
 mod settings;
@@ -23,6 +24,7 @@ mod delete;
 mod parked;
 mod view;
 mod queries;
+mod nodes;
 mod declared;
 pub mod apply;
 mod error;
@@ -39,6 +41,7 @@ mod log_tests;
 
 pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
+pub use nodes::{NodeStanding, NodeView};
 pub use parked::ParkedPage;
 pub use view::{
     ConnectorState, ConnectorView, CreateConnector, ErrorDetails, ListQuery, PreviewOutcome, PreviewReport,

@@ -77,7 +77,7 @@ pub(super) async fn view(node: &Node, slot: &Slot) -> Result<Option<ConnectorVie
 pub(super) fn shown(node: &Node, slot: &Slot, id: &str, facts: &Facts) -> Option<ConnectorView> {
     let state = slot.state(&slot.entity())?;
     let hosting = slot.hosting.lock().clone();
-    let runs_with = hosting.settings.filter(|_| hosting.phase != Phase::Idle);
+    let runs_with = hosting.settings.filter(|_| !matches!(hosting.phase, Phase::Idle | Phase::Elsewhere));
     Some(ConnectorView {
         id: id.to_owned(),
         kind: facts.kind.clone(),

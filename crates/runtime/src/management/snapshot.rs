@@ -42,7 +42,7 @@ const PAGE_EVENTS: usize = 1024;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reach {
     /// Every connector created up to here is known; none when the log was empty.
-    position: Option<Position>,
+    pub(super) position: Option<Position>,
     /// The position of the newest stored snapshot.
     stored: Option<Position>,
     /// Management events counted when that was stored.
@@ -75,7 +75,8 @@ pub(crate) async fn find(node: &Arc<Node>, id: &str) -> Result<Option<Arc<Slot>>
     Ok(Some(adopt(node, id).await?))
 }
 
-async fn adopt(node: &Arc<Node>, id: &str) -> Result<Arc<Slot>, OpenError> {
+/// Knows a connector as far as its stream goes, with a supervisor from the first time on.
+pub(super) async fn adopt(node: &Arc<Node>, id: &str) -> Result<Arc<Slot>, OpenError> {
     let slot = node.slot_or_new(id);
     let mut journal = slot.journal.lock().await;
     let was_known = slot.entity().facts.is_some();
@@ -242,12 +243,17 @@ fn known(event: &RecordedEvent) -> Option<Known> {
     Some((ids, Some(position)))
 }
 
+/// The names of all management streams, as a regular expression.
+pub(super) fn streams_of_connectors(node: &Node) -> String {
+    format!("^{}[^/]+$", regex::escape(&format!("{}/", node.config.stream_prefix)))
+}
+
 /// Which connectors have management events behind what was reached; moves the reach to the end of the log.
 async fn created_since(node: &Node, reach: &mut Reach) -> Result<BTreeSet<String>, ReadError> {
     // Taken first: what comes behind it while reading is read again the next time.
     let Some(head) = node.store.head().await? else { return Ok(BTreeSet::new()) };
     let start = format!("{}/", node.config.stream_prefix);
-    let expression = format!("^{}[^/]+$", regex::escape(&start));
+    let expression = streams_of_connectors(node);
     let mut from = reach.position.map_or(LogPoint::Start, LogPoint::At);
     let mut ids = BTreeSet::new();
     loop {

@@ -11,8 +11,9 @@ use forebay_connector::settings::{SettingDescription, SettingsErrors, SettingsMa
 use forebay_connector::{Catalog, Guarantee, Kind, LaneSupport};
 use forebay_event::{Clock, ExpectedRevision, Position, ProposedEvent, RecordedEvent, Revision, StreamName, Timestamp};
 use forebay_store::{
-    AllPage, AppendError, AppendRequest, Appended, Direction, EventStore, LogPoint, METADATA_TYPE, ReadAll, ReadError,
-    ReadStream, StreamMetadata, StreamPage, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream, Subscription,
+    AllPage, AppendError, AppendRequest, Appended, Direction, EventStore, LogPoint, METADATA_TYPE, Notice, ReadAll,
+    ReadError, ReadStream, StreamMetadata, StreamPage, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream,
+    Subscription,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -29,7 +30,9 @@ use crate::pipeline::{End, PipelineFailure, Progress, Run, Surroundings};
 /// A store in memory: one vector is the log.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
-    log: Mutex<Vec<RecordedEvent>>,
+    log: Arc<Mutex<Vec<RecordedEvent>>>,
+    /// Counts appends, for subscriptions.
+    grown: watch::Sender<u64>,
     /// Refuses appends to streams whose name ends so.
     pub(crate) refuses: Mutex<Option<&'static str>>,
     /// Appends to streams whose name ends so are made, but their answer is lost; once.
@@ -113,8 +116,44 @@ impl MemoryStore {
         Ok(Self::write(&mut log, &request.stream, &request.events))
     }
 
+    fn subscription(
+        &self,
+        from: usize,
+        fits: impl Fn(&RecordedEvent) -> bool + Send + 'static,
+    ) -> Box<dyn Subscription> {
+        let (log, grown) = (Arc::clone(&self.log), self.grown.subscribe());
+        Box::new(MemorySubscription { log, grown, seen: from, fits: Box::new(fits) })
+    }
+
     fn unavailable() -> ReadError {
         ReadError::Unavailable { reason: "the test says so".to_owned() }
+    }
+}
+
+/// Hands out what fits, as it comes.
+struct MemorySubscription {
+    log: Arc<Mutex<Vec<RecordedEvent>>>,
+    grown: watch::Receiver<u64>,
+    /// So many events of the log were examined.
+    seen: usize,
+    fits: Box<dyn Fn(&RecordedEvent) -> bool + Send>,
+}
+
+#[async_trait]
+impl Subscription for MemorySubscription {
+    async fn next(&mut self) -> Result<Notice, SubscribeError> {
+        loop {
+            self.grown.borrow_and_update();
+            let events: Vec<_> = {
+                let log = self.log.lock();
+                let new = log.iter().skip(std::mem::replace(&mut self.seen, log.len()));
+                new.filter(|event| (self.fits)(event)).cloned().collect()
+            };
+            if !events.is_empty() {
+                return Ok(Notice::Events(events));
+            }
+            self.grown.changed().await.map_err(|_| SubscribeError::Closed)?;
+        }
     }
 }
 
@@ -127,6 +166,7 @@ impl EventStore for MemoryStore {
             return Err(unavailable());
         }
         let appended = self.append_now(&request);
+        self.grown.send_modify(|count| *count += 1);
         let mut loses = self.loses_answer.lock();
         if loses.is_some_and(|suffix| request.stream.as_str().ends_with(suffix)) {
             *loses = None;
@@ -194,12 +234,24 @@ impl EventStore for MemoryStore {
         Ok(AllPage { events, next: next.map_or(LogPoint::End, LogPoint::At), at_end: next.is_none() })
     }
 
-    async fn subscribe_all(&self, _: SubscribeAll) -> Result<Box<dyn Subscription>, SubscribeError> {
-        Err(SubscribeError::Closed)
+    async fn subscribe_all(&self, subscribe: SubscribeAll) -> Result<Box<dyn Subscription>, SubscribeError> {
+        let from = match subscribe.from {
+            LogPoint::Start => 0,
+            LogPoint::At(position) => usize::try_from(position.commit()).unwrap(),
+            LogPoint::End => self.log.lock().len(),
+        };
+        Ok(self.subscription(from, move |event| subscribe.filter.matches(event)))
     }
 
-    async fn subscribe_stream(&self, _: SubscribeStream) -> Result<Box<dyn Subscription>, SubscribeError> {
-        Err(SubscribeError::Closed)
+    async fn subscribe_stream(&self, subscribe: SubscribeStream) -> Result<Box<dyn Subscription>, SubscribeError> {
+        let (stream, from) = (subscribe.stream, subscribe.from);
+        let end = Self::last(&self.log.lock(), stream.as_str());
+        let is_behind = move |revision| match from {
+            StreamPoint::Start => true,
+            StreamPoint::At(seen) => revision > seen,
+            StreamPoint::End => Some(revision) > end,
+        };
+        Ok(self.subscription(0, move |event| event.stream() == stream.as_str() && is_behind(event.revision())))
     }
 
     async fn metadata(&self, stream: &StreamName) -> Result<(StreamMetadata, Option<Revision>), ReadError> {
@@ -262,6 +314,19 @@ impl ScriptedRunner {
         let runner = Arc::new(Self::default());
         *runner.this.lock() = Arc::downgrade(&runner);
         runner
+    }
+
+    /// A runner of another node: that two nodes run one connector at once is seen by both.
+    pub(crate) fn beside(other: &Self) -> Arc<Self> {
+        let (active, overlapped) = (Arc::clone(&other.active), Arc::clone(&other.overlapped));
+        let runner = Arc::new(Self { active, overlapped, ..Self::default() });
+        *runner.this.lock() = Arc::downgrade(&runner);
+        runner
+    }
+
+    /// How many pipelines of a connector run now, on this node or one beside it.
+    pub(crate) fn runs_now(&self, id: &str) -> u32 {
+        self.active.lock().get(id).copied().unwrap_or(0)
     }
 
     pub(crate) fn runs_of(&self, id: &str) -> Vec<SeenRun> {
@@ -419,6 +484,7 @@ impl Bench {
                 stop_limit: STOP_LIMIT,
                 connectors_max: 20,
                 secret_key: [7; 32],
+                cluster: None,
             },
         }
     }
@@ -434,7 +500,11 @@ impl Bench {
     }
 
     pub(crate) async fn try_open(&self) -> Result<Connectors, OpenError> {
-        let store: Arc<dyn EventStore> = Arc::<MemoryStore>::clone(&self.store);
+        self.open_over(Arc::<MemoryStore>::clone(&self.store)).await
+    }
+
+    /// Opens it over something that stands before its store.
+    pub(crate) async fn open_over(&self, store: Arc<dyn EventStore>) -> Result<Connectors, OpenError> {
         let clock: Arc<dyn Clock> = Arc::<RuntimeClock>::clone(&self.clock);
         let (metrics, config) = (Metrics::default(), self.config.clone());
         let parts = NodeParts { store, catalog: catalog(), clock, metrics, config };

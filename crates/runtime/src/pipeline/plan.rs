@@ -12,7 +12,7 @@ use super::lanes::BatchLimits;
 use super::policy::Policy;
 use super::transform::Script;
 use crate::management::Secrecy;
-use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, shared_descriptions};
+use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, node_labels, shared_descriptions};
 
 const KIND_KEY: &str = "instanceTypeName";
 const LANES_KEY: &str = "lanes";
@@ -57,6 +57,11 @@ impl Plan {
         let keying = SettingsErrors::gather(&mut errors, Keying::new(&shared));
         let lanes = SettingsErrors::gather(&mut errors, lanes(&shared, &kind));
         let policy = SettingsErrors::gather(&mut errors, Policy::new(&shared.errors, kind.policy));
+        if node_labels(&shared.subscription.node_labels).is_none() {
+            let found = format!("is {:?}", shared.subscription.node_labels);
+            let wrong = SettingsErrors::single("subscription:nodeLabels", found, "labels such as zone=eu,rack=7");
+            errors.extend(wrong.errors);
+        }
         let (Some(target), Some(filter), Some(script), Some(keying), Some(lanes), Some(policy)) =
             (target, filter, script, keying, lanes, policy)
         else {

@@ -17,5 +17,6 @@ pub use operation::{
 pub use order::{BatchSettings, LANES_MAX, Ordering};
 pub use parking::ParkingSettings;
 pub use resilience::{DelayBound, ResilienceSettings};
+pub(crate) use subscription::node_labels;
 pub use subscription::{FilterScope, FilterSettings, FilterType, InitialPosition, NodeAffinity, SubscriptionSettings};
 pub use transformer::{EXECUTION_TIMEOUT_DEFAULT_MS, TransformerSettings};

@@ -14,9 +14,13 @@ pub struct SubscriptionSettings {
     pub initial_position: InitialPosition,
     /// The log position behind which to begin when there is no checkpoint yet; wins over `initialPosition`.
     pub start_position: Option<u64>,
-    /// On which member of a cluster the connector should run. Accepted for compatibility; with one node it has no
-    /// effect.
+    /// On which of several nodes over one store the connector runs. `any`: connectors are spread evenly. `leader`: on the
+    /// node that has been there for longest. `follower` and `readOnlyReplica` are accepted for compatibility and mean
+    /// `any`. With one node it has no effect.
     pub node_affinity: NodeAffinity,
+    /// Labels that the node must have to run the connector: `zone=eu`, several separated by commas. While no node has
+    /// them all the connector waits. With one node it has no effect.
+    pub node_labels: String,
 }
 
 /// Which events are kept.
@@ -90,4 +94,31 @@ pub enum NodeAffinity {
     Follower,
     /// A read-only replica.
     ReadOnlyReplica,
+}
+
+/// Reads labels such as `zone=eu,rack=7`; none when one of them has another form.
+pub(crate) fn node_labels(text: &str) -> Option<Vec<(String, String)>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (key, value) = part.split_once('=')?;
+            let (key, value) = (key.trim(), value.trim());
+            (!key.is_empty() && !value.is_empty() && !value.contains('=')).then(|| (key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_labels;
+
+    #[test]
+    fn labels_are_pairs_separated_by_commas() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(node_labels(" zone = eu ,rack=7,"), Some(vec![pair("zone", "eu"), pair("rack", "7")]));
+        assert_eq!(node_labels(""), Some(Vec::new()));
+        for wrong in ["zone", "=eu", "zone=", "a=b=c", "a=b,c"] {
+            assert_eq!(node_labels(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -134,7 +134,8 @@ impl World {
             limit: PageLimit::events(2_000),
         };
         let Ok(page) = self.store.read_stream(read).await else { return Vec::new() };
-        let bodies = page.events.iter().map(|event| serde_json::from_slice::<Value>(event.data_slice()).unwrap());
+        let records = page.events.iter().filter(|event| event.event_type() == "$conn-record-parked");
+        let bodies = records.map(|event| serde_json::from_slice::<Value>(event.data_slice()).unwrap());
         bodies
             .map(|body| {
                 let data = STANDARD.decode(body["data"].as_str().unwrap()).unwrap();
