@@ -1,6 +1,5 @@
 //! Owns waiting for one's turn and for the lease: a supervisor tries for a connector's lease only when the plan gives it
-//! to this node, or
-//! when the node that should have it does not take it.
+//! to this node, or when the node that should have it does not take it.
 
 use std::sync::Arc;
 use std::time::Duration;
