@@ -64,8 +64,9 @@ async fn round(database: &Database, folder: &Path, (moment, more): (u64, &Map<St
         database.has(rows).await;
     }
     old.signal("-CONT").await;
-    append(&old, "load-stale", 2).await;
+    // Only the new owner has the last of these: it has taken over by then, however long it waited for the lock.
     database.has(rows).await;
+    append(&old, "load-stale", 2).await;
     old.reaches("written", "STOPPED").await;
     let told = old.http.get("/connectors/written").await;
     assert!(told.to_string().contains("fenced") && told.to_string().contains("newer owner"), "{told}");
