@@ -84,8 +84,12 @@ pub fn run_certificates(args: &CertificatesArgs) -> ExitCode {
             let files = [CERTIFICATE_FILE, KEY_FILE, AUTHORITY_FILE].map(|file| args.out.join(file));
             let [certificate, key, ca] = files.each_ref().map(|path| path.display());
             let serve = format!("forebay serve --tls-certificate {certificate} --tls-key {key}");
-            let speak = format!("forebay --server https://localhost:2113 --ca-file {ca}");
-            (format!("serve with:  {serve}\nspeak with:  {speak} connectors list\n"), ExitCode::SUCCESS)
+            let speak = format!("forebay connectors list --server https://localhost:2113 --ca-file {ca} --user admin");
+            let text = format!(
+                "serve with:  {serve}\nspeak with:  {speak}\n\
+                 The server asks who calls: it tells the password of admin at its first start; give it as FOREBAY_PASSWORD.\n"
+            );
+            (text, ExitCode::SUCCESS)
         }
         Err(error) => (format!("error: {error}\n"), ExitCode::FAILURE),
     };

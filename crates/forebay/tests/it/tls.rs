@@ -36,7 +36,11 @@ fn said(output: &Output) -> String {
 async fn commands_speak_tls_with_certificates_of_the_programs_own_making() {
     let directory = tempfile::tempdir().unwrap();
     let made = run(&["certificates", "dev", "--out", &path(directory.path(), "")]).await;
-    assert!(made.status.success() && said(&made).contains("--ca-file"), "{}", said(&made));
+    assert!(
+        made.status.success() && said(&made).contains("forebay connectors list --server https://"),
+        "{}",
+        said(&made)
+    );
     let again = run(&["certificates", "dev", "--out", &path(directory.path(), "")]).await;
     assert_eq!(again.status.code(), Some(1), "nothing is overwritten: {}", said(&again));
 
