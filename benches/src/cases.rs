@@ -87,13 +87,13 @@ impl Drop for Receiver {
     }
 }
 
-/// Measures everything and prints the table.
-pub(crate) fn run(binary: &Path, plan: &Plan) -> Result<()> {
+/// Measures everything and prints the table; or only the cases with these words in their name.
+pub(crate) fn run(binary: &Path, plan: &Plan, only: Option<&str>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(binary, plan))
+    runtime.block_on(measure(binary, plan, only))
 }
 
-async fn measure(binary: &Path, plan: &Plan) -> Result<()> {
+async fn measure(binary: &Path, plan: &Plan, only: Option<&str>) -> Result<()> {
     let (receiver, slow_receiver) = (Receiver::start(0)?, Receiver::start(SLOW_MS)?);
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
@@ -108,12 +108,16 @@ async fn measure(binary: &Path, plan: &Plan) -> Result<()> {
     );
     println!("{}", headings());
     let mut rows = Vec::new();
-    for (index, case) in CASES.iter().enumerate() {
+    for (index, case) in CASES.iter().enumerate().filter(|(_, case)| only.is_none_or(|words| case.name.contains(words)))
+    {
         let receiver = if case.delay_ms == 0 { &receiver } else { &slow_receiver };
         let bench = Bench { plan, receiver, product: &product, case, index };
         let row = bench.run(&mut places).await?;
         println!("{row}");
         rows.push(row);
+    }
+    if only.is_some() {
+        return if rows.is_empty() { bail!("no case has these words in its name") } else { Ok(()) };
     }
     println!("{}", live_over_grpc(plan, &product, &receiver, &mut places).await?);
     drop(product);

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-Usage: forebay-bench --forebay PATH [--quick]
+Usage: forebay-bench --forebay PATH [--quick | --case WORDS]
        forebay-bench soak EVENTS
        forebay-bench catch-up --forebay PATH --client PATH EVENTS
        forebay-bench receiver [--delay-ms N] [--fail-every N]";
@@ -32,8 +32,9 @@ fn main() -> ExitCode {
         ["catch-up", "--forebay", binary, "--client", client, events] => {
             catch_up::run(Path::new(binary), Path::new(client), events)
         }
-        ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL),
-        ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK),
+        ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL, None),
+        ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK, None),
+        ["--forebay", binary, "--case", words] => cases::run(Path::new(binary), &load::FULL, Some(words)),
         _ => Err(anyhow::anyhow!("not understood: {}\n{USAGE}", words.join(" "))),
     };
     match done {

@@ -12,9 +12,13 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => measure(&[]),
         ["--quick"] => measure(&["--quick"]),
+        ["--case", words] => only(words),
         ["--soak", events] => soak(events),
         ["--catch-up", events] => catch_up(events),
-        _ => bail!("not known: {}; there are --quick, --soak EVENTS and --catch-up EVENTS", arguments.join(" ")),
+        _ => bail!(
+            "not known: {}; there are --quick, --case WORDS, --soak EVENTS and --catch-up EVENTS",
+            arguments.join(" ")
+        ),
     }
 }
 
@@ -24,6 +28,13 @@ fn measure(arguments: &[&str]) -> Result<()> {
     workspace::run(bench_program().arg("--forebay").arg(binary).args(arguments))?;
     let mut log = workspace::cargo(&["bench", "--locked", "--package", "forebay-log", "--bench", "log", "--"]);
     workspace::run(log.args(arguments))
+}
+
+/// Measures the cases of the product with these words in their name, and nothing else.
+fn only(words: &str) -> Result<()> {
+    build(&["--package", "forebay", "--package", "forebay-bench"])?;
+    let binary = workspace::target_directory().join("release").join("forebay");
+    workspace::run(bench_program().arg("--forebay").arg(binary).args(["--case", words]))
 }
 
 fn soak(events: &str) -> Result<()> {

@@ -19,7 +19,7 @@ Usage: cargo xtask COMMAND
   tidy               checks what neither the compiler nor clippy checks: arrows, names, limits, links
   test               runs every test, after installing what the tests need; ends with the runner's count
   docs [--check]     writes docs/reference/ from the code; --check fails when it is stale
-  bench [--quick] [--soak EVENTS]
+  bench [--quick] [--case WORDS] [--soak EVENTS]
                      measures the product against a plain client loop in the same run
   sim [--seeds N] [--from S] | --seed X
                      runs the pipeline and the control plane in a simulated world

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_store::{AppendError, Appended};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -29,9 +29,11 @@ use crate::shared::Shared;
 
 /// The log counts as idle when nothing was asked for so long.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
-/// How often the writer lets others run while a group is smaller than the last one: those just answered often come back
-/// at once, and one commit for all of them costs less than two.
-const FILL_YIELDS_MAX: usize = 6;
+/// While a group is smaller than the last one, the writer lets others run for this share of what the last commit took:
+/// those just answered often come back at once, and one commit for all of them costs less than two.
+const FILL_SHARE: u32 = 4;
+/// It lets others run for at most so long.
+const FILL_MAX: Duration = Duration::from_micros(250);
 /// So many small blocks are packed together at the latest, idle or not.
 const SMALL_BLOCKS_MAX: usize = 4096;
 
@@ -112,6 +114,7 @@ pub(crate) fn start(shared: Arc<Shared>, parts: WriterParts) -> std::io::Result<
         small_blocks: 0,
         packer: Packer::default(),
         last_group: 0,
+        last_commit: Duration::ZERO,
         poisoned: None,
     };
     thread::Builder::new().name("forebay-log-writer".to_owned()).spawn(move || writer.run(&received))?;
@@ -127,6 +130,8 @@ struct Writer {
     packer: Packer,
     /// How many appends the last commit took.
     last_group: usize,
+    /// How long the last commit took.
+    last_commit: Duration,
     poisoned: Option<String>,
 }
 
@@ -176,7 +181,7 @@ impl Writer {
         let mut size = first.write.size();
         let mut group = vec![first];
         let mut next = None;
-        let mut yields = 0;
+        let (begun, fill) = (Instant::now(), (self.last_commit / FILL_SHARE).min(FILL_MAX));
         while size < COMMIT_SIZE_MAX && group.len() < COMMIT_APPENDS_MAX {
             match commands.try_recv() {
                 Ok(Command::Write(waiting)) => {
@@ -187,15 +192,14 @@ impl Writer {
                     next = Some(other);
                     break;
                 }
-                Err(_) if group.len() < self.last_group && yields < FILL_YIELDS_MAX => {
-                    yields += 1;
-                    thread::yield_now();
-                }
+                Err(_) if group.len() < self.last_group && begun.elapsed() < fill => thread::yield_now(),
                 Err(_) => break,
             }
         }
         self.last_group = group.len();
+        let begun = Instant::now();
         let answers = self.commit_writes(&group);
+        self.last_commit = begun.elapsed();
         for (waiting, answer) in group.into_iter().zip(answers) {
             // Whoever no longer waits for the answer does not need it.
             let _ = waiting.answer.send(answer);
