@@ -297,6 +297,29 @@ async fn what_was_replayed_or_dropped_comes_again_only_when_the_start_says_so() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_that_finds_everything_parked_covers_it_with_a_checkpoint() {
+    let store = filled(1, 10).await;
+    let sink = SinkScript::of("covers");
+    Poison::on(&sink, &[("s-0", 0)]);
+    let pairs = [&PARK[..], &[("autocommit:recordsThreshold", "1000"), ("autocommit:interval", "5000")]].concat();
+    let mut connector = start("covers", &store, &pairs);
+    connector.until(|progress| progress.parked == 10).await;
+    // Before the interval is over, so that no checkpoint says what the parked stream says.
+    connector.crash().await;
+    let covered = || {
+        let checkpoints = store.events("$connectors/covers/checkpoints");
+        let body: Value = serde_json::from_slice(checkpoints.last().unwrap().data_slice()).unwrap();
+        if body["atStart"] == true { 0 } else { body["logPosition"].as_str().unwrap().parse::<u64>().unwrap() }
+    };
+    assert_eq!(covered(), 0);
+    let connector = start_with("covers", &store, &pairs, None, Epoch(2));
+    let last = store.events("s-0").last().unwrap().position().commit();
+    until("a checkpoint that covers what is parked", async || covered() >= last).await;
+    assert_eq!(of_type(&store, "covers", "$conn-record-parked").len(), 10);
+    assert_eq!(connector.stopped().await, End::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_earlier_owner_cannot_park_any_more() {
     let store = filled(1, 2).await;
     let sink = SinkScript::of("zombie");

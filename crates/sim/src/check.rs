@@ -3,7 +3,7 @@
 //! | rule | what it refuses |
 //! | --- | --- |
 //! | order | a record at the target, parked or left out, before an earlier one of its key is |
-//! | low water | a checkpoint that covers a record that is nowhere: neither at the target nor parked nor left out |
+//! | low water | a checkpoint that covers a record that is nowhere: neither at the target nor parked nor left out; one that no longer covers what the last one did |
 //! | repeats | a run offers what the checkpoint that it began with covers, or what its own sink has confirmed |
 //! | parked key | a run that knows of a parked key offers a later record of it |
 //! | policy | a record is parked or left out though the table says otherwise, or for the failure of another one |
@@ -268,7 +268,14 @@ impl Checker {
                 checkpoint.mark, checkpoint.ranges
             ));
         }
-        self.checkpoint = checkpoint.clone();
+        let last = std::mem::replace(&mut self.checkpoint, checkpoint.clone());
+        let lost = self.records.keys().copied().find(|at| covers(&last, *at) && !covers(checkpoint, *at));
+        if let Some(position) = lost {
+            self.violate(format!(
+                "low water: the checkpoint at {:?} {:?} does not cover the record at {position}, which the one before it did",
+                checkpoint.mark, checkpoint.ranges
+            ));
+        }
     }
 
     fn parked(&mut self, position: u64, epoch: u64) {
@@ -282,10 +289,7 @@ impl Checker {
         self.counts.parked += 1;
         self.in_order(position, &place, "parked");
         let follows = self.parks.iter().any(|park| park.key == place.key && park.position < position);
-        // A restart may set aside once more what had got through before the first of its key was parked.
-        let was_settled = self.applied.contains(&position) || self.left_out.contains(&position);
-        let is_repeat = was_settled && self.parks.iter().any(|park| park.key == place.key);
-        if !follows && !is_repeat && !self.terms.gives_up && !self.is_to_be(position, Action::Park) {
+        if !follows && !self.terms.gives_up && !self.is_to_be(position, Action::Park) {
             self.violate(format!(
                 "policy: the record at {position} is parked, as the first of its key, and need not be"
             ));
@@ -385,7 +389,8 @@ pub(crate) struct Account {
     pub(crate) parked: u64,
 }
 
-fn covers(checkpoint: &StoredCheckpoint, position: u64) -> bool {
+/// Whether a checkpoint says that what is there is settled.
+pub(crate) fn covers(checkpoint: &StoredCheckpoint, position: u64) -> bool {
     checkpoint.mark.is_some_and(|mark| position <= mark)
         || checkpoint.ranges.iter().any(|(above, upto)| *above < position && position <= *upto)
 }

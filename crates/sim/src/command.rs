@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{Counts, Outcome, run};
+use crate::{Counts, Outcome, run, run_traced};
 
 /// So many failing seeds are told unless asked otherwise, then the rest is left undone.
 const FAILURES_MAX: usize = 5;
@@ -18,16 +18,20 @@ struct Order {
     threads: usize,
     failures_max: usize,
     only: Option<u64>,
+    /// So many of the last facts are told of a single seed; none for as many as of any.
+    trace: Option<usize>,
 }
 
 /// Does what the arguments say; fails when a seed does.
 pub fn command(arguments: &[String]) -> ExitCode {
     let Some(order) = read(arguments) else {
-        eprintln!("usage: forebay-sim [--seeds N] [--from S] [--threads T] [--failures F] | --seed X");
+        eprintln!(
+            "usage: forebay-sim [--seeds N] [--from S] [--threads T] [--failures F] | --seed X [--trace N: the last N facts, 0 for all]"
+        );
         return ExitCode::FAILURE;
     };
     if let Some(seed) = order.only {
-        let outcome = run(seed);
+        let outcome = order.trace.map_or_else(|| run(seed), |most| run_traced(seed, most));
         tell(&outcome);
         return if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
@@ -36,7 +40,7 @@ pub fn command(arguments: &[String]) -> ExitCode {
 
 fn read(arguments: &[String]) -> Option<Order> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut order = Order { seeds: 500, from: 1, threads, failures_max: FAILURES_MAX, only: None };
+    let mut order = Order { seeds: 500, from: 1, threads, failures_max: FAILURES_MAX, only: None, trace: None };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let number = rest.next()?.parse().ok()?;
@@ -46,6 +50,9 @@ fn read(arguments: &[String]) -> Option<Order> {
             "--threads" => order.threads = usize::try_from(number).ok()?.max(1),
             "--failures" => order.failures_max = usize::try_from(number).ok()?.max(1),
             "--seed" => order.only = Some(number),
+            "--trace" => {
+                order.trace = usize::try_from(number).ok().map(|most| if most == 0 { usize::MAX } else { most })
+            }
             _ => return None,
         }
     }
@@ -135,6 +142,6 @@ fn tell(outcome: &Outcome) {
         println!("VIOLATION {violation}");
     }
     if !violations.is_empty() {
-        println!("replay: cargo xtask sim --seed {seed}");
+        println!("replay: cargo xtask sim --seed {seed} (with --trace 0 all that happened)");
     }
 }

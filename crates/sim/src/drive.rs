@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::check::{Account, Checker, Counts};
-use crate::history::{Fact, History};
+use crate::history::{Fact, History, TAIL_MAX};
 use crate::life::{Open, live, open, set_up};
 use crate::linear::{Verdict, judge};
 use crate::operations::Register;
@@ -50,18 +50,23 @@ pub struct Outcome {
 
 /// Runs a seed to its end.
 pub fn run(seed: u64) -> Outcome {
+    run_traced(seed, TAIL_MAX)
+}
+
+/// The same, with so many facts in the tail: with more than there are it is the trace of the whole run.
+pub fn run_traced(seed: u64, tail_max: usize) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without input and output needs nothing from the machine");
-    let outcome = runtime.block_on(drive(Scenario::of(seed)));
+    let outcome = runtime.block_on(drive(Scenario::of(seed), tail_max.max(1)));
     drop(runtime);
     World::leave();
     outcome
 }
 
-async fn drive(scenario: Scenario) -> Outcome {
+async fn drive(scenario: Scenario, tail_max: usize) -> Outcome {
     let begun = Instant::now();
     let seed = scenario.seed;
-    let history = Arc::new(History::new(Checker::new(scenario.terms())));
+    let history = Arc::new(History::new(Checker::new(scenario.terms()), tail_max));
     let world = World::new(scenario, Arc::clone(&history));
     let complaint = match tokio::time::timeout(RUN_LIMIT, live_through(&world)).await {
         Ok(lived) => lived.err(),

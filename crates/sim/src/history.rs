@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::check::Checker;
 
-/// How many facts are kept for people to read.
-const TAIL_MAX: usize = 60;
+/// How many facts are kept for people to read unless they ask for more.
+pub(crate) const TAIL_MAX: usize = 60;
 
 /// A life of a node: from its start to its end or crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +27,10 @@ pub(crate) enum Fact {
     Written { stream: String, position: u64 },
     /// A checkpoint is durable.
     Checkpoint(StoredCheckpoint),
+    /// A run asks the store to keep a checkpoint, once more if the outcome is not known.
+    Stores { run: Run, id: u128 },
+    /// The run was answered that it is kept.
+    Stored { run: Run, id: u128 },
     /// A lease is durable.
     Lease { holder: String, epoch: u64, released: bool },
     /// A record set aside is durable: the position of its event.
@@ -98,12 +102,13 @@ struct State {
     trace: Trace,
     facts: u64,
     tail: VecDeque<(u64, Fact)>,
+    tail_max: usize,
 }
 
 impl History {
-    /// An empty history, to be judged by a checker.
-    pub(crate) fn new(checker: Checker) -> Self {
-        let state = State { checker, trace: Trace::new(), facts: 0, tail: VecDeque::new() };
+    /// An empty history, to be judged by a checker; it keeps so many facts for people to read.
+    pub(crate) fn new(checker: Checker, tail_max: usize) -> Self {
+        let state = State { checker, trace: Trace::new(), facts: 0, tail: VecDeque::new(), tail_max };
         Self { begun: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -115,8 +120,8 @@ impl History {
         state.facts += 1;
         let had = state.checker.violations().len();
         state.checker.take_in(at_ms, &fact);
-        if had == 0 || state.tail.len() < TAIL_MAX {
-            if state.tail.len() == TAIL_MAX {
+        if had == 0 || state.tail.len() < state.tail_max {
+            if state.tail.len() == state.tail_max {
                 state.tail.pop_front();
             }
             state.tail.push_back((at_ms, fact));

@@ -35,4 +35,4 @@ mod command;
 
 pub use check::Counts;
 pub use command::command;
-pub use drive::{Outcome, run};
+pub use drive::{Outcome, run, run_traced};

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::history::{Fact, Life};
-use crate::reading::read_checkpoint;
+use crate::reading::{checkpoint_in, read_checkpoint};
 use crate::subscription::LogSubscription;
 use crate::world::{Node, World};
 
@@ -146,7 +146,14 @@ impl EventStore for Link {
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let (operations, history) = (&self.world.operations, &self.world.history);
         let under_way = operations.appends(self.node.index, history.at_ms(), &request);
+        let checkpoint = checkpoint_in(self.life, &request);
+        if let Some((run, id)) = checkpoint {
+            history.add(Fact::Stores { run, id });
+        }
         let answer = self.send(request).await;
+        if let (Some((run, id)), Ok(_)) = (checkpoint, &answer) {
+            history.add(Fact::Stored { run, id });
+        }
         if let Some(under_way) = under_way {
             operations.appended(under_way, history.at_ms(), &answer);
         }

@@ -5,7 +5,7 @@
 //! | one writer | two runs under one epoch, an epoch that goes back, a checkpoint of an epoch that is over |
 //! | lease | an owner that offers records after another one has the lease, its clock being sound |
 //! | fence | a transaction of an owner in a lane that a newer one has claimed |
-//! | take-over | a lease that nobody has renewed or taken for two durations though some node was able all the while |
+//! | take-over | a lease that nobody has renewed or taken for two durations though some node was able all the while, and the connector had not failed: then nodes wait for the time of its restart |
 //! | hand-over | an owner that closes in good order and keeps its lease |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub(crate) struct Owners {
     crashed: BTreeSet<Life>,
     /// Since when nodes are able.
     able: BTreeMap<usize, u64>,
+    /// The last word on the connector is that it has failed.
+    has_failed: bool,
     /// Nodes that close in good order and hold the lease, undisturbed so far.
     closing: BTreeSet<usize>,
     /// The lease for which a late take-over was told.
@@ -63,6 +65,7 @@ impl Owners {
             claims: BTreeMap::new(),
             crashed: BTreeSet::new(),
             able: BTreeMap::new(),
+            has_failed: false,
             closing: BTreeSet::new(),
             told: None,
             take_overs: TakeOvers::default(),
@@ -88,6 +91,14 @@ impl Owners {
             }
             Fact::Checkpoint(checkpoint) => self.checkpoint(checkpoint.epoch),
             Fact::Offered { run, .. } => self.offered(run.life, run.epoch),
+            Fact::Bookkeeping { event_type, .. } => {
+                match event_type.as_str() {
+                    "$conn-mngt-connector-failed" => self.has_failed = true,
+                    "$conn-mngt-connector-running" => self.has_failed = false,
+                    _ => {}
+                }
+                None
+            }
             Fact::Claimed { lane, epoch } => self.claimed(*lane, *epoch),
             Fact::Committed { lane, epoch, .. } => self.committed(*lane, *epoch),
             Fact::Able { node, is_able } => {
@@ -134,7 +145,7 @@ impl Owners {
         if last.holder != lease.holder && !last.is_released {
             self.take_overs.count += 1;
             let lasted_ms = at_ms.saturating_sub(last.since_ms);
-            if self.is_drill && self.someone_was_able_since(last.since_ms) {
+            if self.is_drill && !self.has_failed && self.someone_was_able_since(last.since_ms) {
                 let permille = lasted_ms * 1000 / self.lease_ms.max(1);
                 self.take_overs.longest_permille = self.take_overs.longest_permille.max(permille);
             }
@@ -144,7 +155,7 @@ impl Owners {
 
     /// In a drill, as long as some node is able the lease is never older than two of its durations.
     fn late_take_over(&mut self, at_ms: u64) -> Option<String> {
-        let lease = self.lease.as_ref().filter(|_| self.is_drill)?;
+        let lease = self.lease.as_ref().filter(|_| self.is_drill && !self.has_failed)?;
         let age_ms = at_ms.saturating_sub(lease.since_ms);
         if age_ms < 2 * self.lease_ms
             || self.told == Some(lease.since_ms)

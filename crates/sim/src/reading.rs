@@ -1,9 +1,10 @@
 //! Owns reading the connectors' own events for the checker, by their documented form and with none of the runtime's code.
 
 use forebay_event::RecordedEvent;
+use forebay_store::AppendRequest;
 use serde_json::Value;
 
-use crate::history::{Fact, StoredCheckpoint};
+use crate::history::{Fact, Life, Run, StoredCheckpoint};
 
 /// What an event that has become durable says.
 pub(crate) fn fact_of(event: &RecordedEvent) -> Option<Fact> {
@@ -33,6 +34,14 @@ pub(crate) fn fact_of(event: &RecordedEvent) -> Option<Fact> {
         },
         _ => other,
     })
+}
+
+/// The run whose checkpoint an append of this life holds, and the id of its event; none when it holds something else.
+pub(crate) fn checkpoint_in(life: Life, request: &AppendRequest) -> Option<(Run, u128)> {
+    let [event] = request.events.as_slice() else { return None };
+    let is_one = request.stream.as_str().ends_with("/checkpoints") && !request.stream.as_str().starts_with("$$");
+    let body: Value = serde_json::from_slice(&event.data).ok().filter(|_| is_one)?;
+    Some((Run { life, epoch: checkpoint_of(&body).epoch }, event.id.as_u128()))
 }
 
 /// What a checkpoint event says.

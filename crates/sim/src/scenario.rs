@@ -133,12 +133,7 @@ impl Scenario {
             gives_up: self.retries_max.is_some(),
             lease_ms: self.lease_ms,
             is_drill: self.is_drill,
-            bounds: Bounds {
-                rate: self.rate,
-                threshold: self.threshold,
-                in_flight_max: self.lanes * self.batch,
-                repeats_are_bound: self.is_drill && !self.freezes && !self.cuts,
-            },
+            bounds: Bounds { rate: self.rate, threshold: self.threshold, in_flight_max: self.lanes * self.batch },
         }
     }
 

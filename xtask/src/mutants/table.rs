@@ -30,11 +30,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/runtime/src/pipeline/deliver.rs",
         from: "        let limit = self.shared.target.attempt_limit(batch.len());
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        admitted.learn(&receipt);",
+        admitted.learn(&receipt, number);",
         to: "        let limit = self.shared.target.attempt_limit(batch.len());
         self.all_delivered(&batch, &sent).await?;
         let receipt = attempt(self.sink.as_mut(), &batch, limit).await;
-        admitted.learn(&receipt);",
+        admitted.learn(&receipt, number);",
         noticed_by: Proof::Simulation,
     },
     Mutant {
@@ -49,6 +49,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/runtime/src/pipeline/tracker.rs",
         from: "for slot in self.entries.iter().filter(|entry| !entry.settled).map(|entry| &entry.slot) {",
         to: "for slot in self.entries.iter().take(1).map(|entry| &entry.slot) {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "let checkpoints lag behind their threshold",
+        file: "crates/runtime/src/pipeline/conduct.rs",
+        from: "self.write_if(self.settled_since >= threshold && self.written_at.elapsed() >= CHECKPOINT_GAP);",
+        to: "self.write_if(self.settled_since >= 2 * threshold && self.written_at.elapsed() >= CHECKPOINT_GAP);",
         noticed_by: Proof::Simulation,
     },
     Mutant {
@@ -187,7 +194,7 @@ impl Key {
     Mutant {
         name: "leave out without a word",
         file: "crates/runtime/src/pipeline/answer.rs",
-        from: "noted = self.shared.skips.note(&record.record, failure, attempts) => noted,",
+        from: "noted = self.shared.skips.note(record, failure, attempts) => noted,",
         to: "noted = async { Ok::<(), forebay_store::AppendError>(()) } => noted,",
         noticed_by: Proof::Simulation,
     },
@@ -206,3 +213,18 @@ impl Key {
         noticed_by: Proof::Syncs,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn every_break_finds_its_text_once() {
+        for mutant in MUTANTS {
+            let path = workspace::root().join(mutant.file);
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(text.matches(mutant.from).count(), 1, "{:?} in {}", mutant.name, mutant.file);
+        }
+    }
+}

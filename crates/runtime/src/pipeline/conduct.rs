@@ -200,11 +200,12 @@ impl Conductor {
                 self.ready.lanes_missing = self.ready.lanes_missing.saturating_sub(1);
                 self.tell_running();
             }
-            Report::Read(ReadChunk { slots, events, skipped, seen }) => {
+            Report::Read(ReadChunk { slots, events, skipped, settled_before, seen }) => {
                 self.progress.read += events;
                 self.progress.skipped += skipped;
                 self.parts.metrics.read(events, skipped);
                 self.tracker.read(slots, seen);
+                self.settled_since += settled_before;
             }
             Report::CaughtUp(seen) => {
                 self.tracker.read(Vec::new(), seen);

@@ -43,6 +43,8 @@ pub(super) struct ReadChunk {
     pub(super) events: u64,
     /// How many of them go no further.
     pub(super) skipped: u64,
+    /// How many of those an earlier run has settled, so that a checkpoint is due though nothing else happens.
+    pub(super) settled_before: u64,
     /// The last place that was seen.
     pub(super) seen: Option<Mark>,
 }

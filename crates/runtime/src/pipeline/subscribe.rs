@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::filter::{Filter, Source};
 use super::gaps::Gaps;
 use super::gate::{Gate, Haste};
-use super::key::Keying;
+use super::key::{Key, Keying};
 use super::lanes::{Router, Tracked};
 use super::parked::KnownSettled;
 use super::report::{ReadChunk, Report};
@@ -70,6 +70,16 @@ pub(super) struct Reader {
     reads_stream: bool,
     /// History is finished: what comes now has just happened.
     is_live: bool,
+}
+
+/// What is to become of an event.
+enum Sorted {
+    /// It goes on, with this key.
+    Kept(Key),
+    /// The parked stream says that an earlier run settled it; the checkpoint does not say so yet.
+    SettledBefore,
+    /// The checkpoint has it, a filter dropped it, or it is our own bookkeeping.
+    Skipped,
 }
 
 /// Reading ends.
@@ -215,7 +225,7 @@ impl Reader {
         let count = events.len();
         let mut kept = Vec::with_capacity(count);
         let mut slots = Vec::with_capacity(count);
-        let mut bytes = 0;
+        let (mut bytes, mut settled_before) = (0, 0);
         let haste = if self.is_live { Haste::Hurried } else { Haste::Patient };
         let turn = self.parts.turns.enter(haste).await;
         for event in events {
@@ -223,7 +233,14 @@ impl Reader {
             let revision = self.reads_stream.then(|| event.revision());
             self.parts.gaps.saw(&event);
             self.saw(Mark { position: event.position(), revision });
-            let Some(key) = self.keep(&event) else { continue };
+            let key = match self.sort(&event) {
+                Sorted::Kept(key) => key,
+                Sorted::SettledBefore => {
+                    settled_before += 1;
+                    continue;
+                }
+                Sorted::Skipped => continue,
+            };
             let size = event.size();
             bytes += size;
             slots.push(Slot { seq: self.next_seq, before, event: event.clone() });
@@ -232,7 +249,8 @@ impl Reader {
         }
         drop(turn);
         self.parts.window.take(kept.len(), bytes);
-        let chunk = ReadChunk { events: count as u64, skipped: (count - kept.len()) as u64, slots, seen: self.seen };
+        let (events, skipped) = (count as u64, (count - kept.len()) as u64);
+        let chunk = ReadChunk { events, skipped, settled_before, slots, seen: self.seen };
         self.tell(Report::Read(chunk)).await?;
         if kept.is_empty() {
             return Ok(());
@@ -244,19 +262,19 @@ impl Reader {
         if sent { Ok(()) } else { Err(Ended::Stopped) }
     }
 
-    /// The key of an event that goes on; none for one that is settled already, dropped, or our own bookkeeping.
-    fn keep(&self, event: &RecordedEvent) -> Option<super::key::Key> {
+    fn sort(&self, event: &RecordedEvent) -> Sorted {
         if self.settled.contains(event.position()) {
-            return None;
+            return Sorted::Skipped;
         }
         if !self.reads_stream && event.stream().starts_with(self.parts.own_streams.as_str()) {
-            return None;
+            return Sorted::Skipped;
         }
         let mut view = EventView::new(event);
         if !self.parts.filter.keeps(&mut view) {
-            return None;
+            return Sorted::Skipped;
         }
-        Some(self.parts.keying.key(&mut view)).filter(|key| !self.parts.known.contains(*key, event.position()))
+        let key = self.parts.keying.key(&mut view);
+        if self.parts.known.contains(key, event.position()) { Sorted::SettledBefore } else { Sorted::Kept(key) }
     }
 
     async fn tell(&self, report: Report) -> Result<(), Ended> {

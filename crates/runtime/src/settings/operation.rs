@@ -16,8 +16,9 @@ pub struct AutocommitSettings {
     /// A checkpoint is written at this interval (milliseconds, or a duration) if anything has changed.
     pub interval: DurationMs,
     /// A checkpoint is written after so many settled records, but not within 50 ms of the last one. After a crash comes
-    /// again at most what was settled since the last checkpoint (this many records, or what was settled in 50 ms and
-    /// while the checkpoint was being stored, if that is more), and what was in flight.
+    /// again at most what was settled since the last checkpoint (this many records, or what was settled in 50 ms or
+    /// while that checkpoint was being stored, if that is more), what was settled while the next one was being stored,
+    /// and what was in flight.
     #[schemars(range(min = 1))]
     pub records_threshold: u32,
 }
