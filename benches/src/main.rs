@@ -13,6 +13,7 @@ mod cases;
 mod table;
 mod soak;
 mod catch_up;
+mod nodes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ const USAGE: &str = "\
 Usage: forebay-bench --forebay PATH [--quick]
        forebay-bench soak EVENTS
        forebay-bench catch-up --forebay PATH --client PATH EVENTS
+       forebay-bench nodes --forebay PATH CONNECTORS NODES
        forebay-bench receiver [--delay-ms N] [--fail-every N]";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["catch-up", "--forebay", binary, "--client", client, events] => {
             catch_up::run(Path::new(binary), Path::new(client), events)
         }
+        ["nodes", "--forebay", binary, connectors, nodes] => nodes::run(Path::new(binary), connectors, nodes),
         ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL),
         ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK),
         _ => Err(anyhow::anyhow!("not understood: {}\n{USAGE}", words.join(" "))),
