@@ -139,15 +139,16 @@ impl Crowd {
             nodes.push(Product::launch(binary, &folder.path().join(name.as_str()), &launch).await?);
         }
         let crowd = Self { size, store, nodes, _folder: folder };
-        crowd.wait_until("all nodes know each other", async |crowd: &Self| {
-            for node in &crowd.nodes {
-                if crowd.listed(node).await?.len() != crowd.size.nodes {
-                    return Ok(false);
+        crowd
+            .wait_until("all nodes know each other", async |crowd: &Self| {
+                for node in &crowd.nodes {
+                    if crowd.listed(node).await?.len() != crowd.size.nodes {
+                        return Ok(false);
+                    }
                 }
-            }
-            Ok(true)
-        })
-        .await?;
+                Ok(true)
+            })
+            .await?;
         Ok(crowd)
     }
 
