@@ -13,6 +13,7 @@ mod cases;
 mod table;
 mod soak;
 mod catch_up;
+mod nodes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ const USAGE: &str = "\
 Usage: forebay-bench --forebay PATH [--quick | --case WORDS]
        forebay-bench soak EVENTS
        forebay-bench catch-up --forebay PATH --client PATH EVENTS
+       forebay-bench nodes --forebay PATH CONNECTORS NODES
        forebay-bench receiver [--delay-ms N] [--fail-every N]";
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["--forebay", binary] => cases::run(Path::new(binary), &load::FULL, None),
         ["--forebay", binary, "--quick"] => cases::run(Path::new(binary), &load::QUICK, None),
         ["--forebay", binary, "--case", words] => cases::run(Path::new(binary), &load::FULL, Some(words)),
+        ["nodes", "--forebay", binary, connectors, nodes] => nodes::run(Path::new(binary), connectors, nodes),
         _ => Err(anyhow::anyhow!("not understood: {}\n{USAGE}", words.join(" "))),
     };
     match done {

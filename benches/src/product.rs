@@ -24,6 +24,15 @@ const GROUPED_EVENTS: usize = 500;
 /// Clock ticks of `/proc/PID/stat` in a second, on every Linux we know.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// What a server is told besides where its data lies and where it listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Launch<'a> {
+    /// Further arguments.
+    pub(crate) flags: &'a [&'a str],
+    /// Variables of its environment.
+    pub(crate) variables: &'a [(&'a str, &'a str)],
+}
+
 /// A running server; killed when dropped.
 pub(crate) struct Product {
     child: Child,
@@ -41,6 +50,11 @@ impl Drop for Product {
 impl Product {
     /// Starts it on a data directory and a free port, and waits until it says that it is ready.
     pub(crate) async fn start(binary: &Path, data: &Path) -> Result<Self> {
+        Self::launch(binary, data, &Launch::default()).await
+    }
+
+    /// The same with more to say to it.
+    pub(crate) async fn launch(binary: &Path, data: &Path, launch: &Launch<'_>) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = std::fs::File::create(data.with_extension("log"))?;
         let child = Command::new(binary)
@@ -48,6 +62,8 @@ impl Product {
             .arg("--data")
             .arg(data)
             .args(["--listen", &address.to_string()])
+            .args(launch.flags)
+            .envs(launch.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -137,8 +153,18 @@ impl Product {
 
     /// The most memory it had resident, in MB of 1,000,000 bytes.
     pub(crate) fn peak_mb(&self) -> Result<f64> {
+        self.status_mb("VmHWM:")
+    }
+
+    /// The memory it has resident now, in MB of 1,000,000 bytes.
+    pub(crate) fn resident_mb(&self) -> Result<f64> {
+        self.status_mb("VmRSS:")
+    }
+
+    fn status_mb(&self, name: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in the status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.with_context(|| format!("no {name} in the status"))?;
         let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024.0 / 1_000_000.0)
     }

@@ -6,8 +6,10 @@ use anyhow::{Result, bail};
 
 use crate::{clients, workspace};
 
+const WAYS: &str = "--quick, --case WORDS, --soak EVENTS, --catch-up EVENTS and --connectors NUMBER --nodes NUMBER";
+
 /// Measures the product against a plain client loop, then the log against the disk; or soaks the log; or measures how fast
-/// an official client catches up.
+/// an official client catches up; or what many connectors on several nodes cost.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
         [] => measure(&[]),
@@ -15,10 +17,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         ["--case", words] => only(words),
         ["--soak", events] => soak(events),
         ["--catch-up", events] => catch_up(events),
-        _ => bail!(
-            "not known: {}; there are --quick, --case WORDS, --soak EVENTS and --catch-up EVENTS",
-            arguments.join(" ")
-        ),
+        ["--connectors", connectors, "--nodes", number] => nodes(connectors, number),
+        _ => bail!("not known: {}; there are {WAYS}", arguments.join(" ")),
     }
 }
 
@@ -48,6 +48,12 @@ fn catch_up(events: &str) -> Result<()> {
     let binary = workspace::target_directory().join("release").join("forebay");
     let mut bench = bench_program();
     workspace::run(bench.args(["catch-up", "--forebay"]).arg(binary).arg("--client").arg(client).arg(events))
+}
+
+fn nodes(connectors: &str, number: &str) -> Result<()> {
+    build(&["--package", "forebay", "--package", "forebay-bench"])?;
+    let binary = workspace::target_directory().join("release").join("forebay");
+    workspace::run(bench_program().args(["nodes", "--forebay"]).arg(binary).args([connectors, number]))
 }
 
 fn build(packages: &[&str]) -> Result<()> {

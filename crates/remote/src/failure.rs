@@ -17,6 +17,8 @@ const NO_LEADER: &str = "No leader info available";
 
 /// What our own side says of an answer that was cut off where no error shows, by a proxy for example.
 const NO_STATUS: &str = "grpc-status";
+/// What our own side says when the connection ended before the call was sent.
+const NOT_SENT: &str = "Service was not ready";
 
 /// Why a call has no answer.
 #[derive(Clone, Debug)]
@@ -68,6 +70,7 @@ impl Failure {
             Code::Cancelled => Self::Lost { reason },
             Code::Unknown if reason.contains(NO_LEADER) => Self::NotNow { reason },
             Code::Unknown if reason.contains(NO_STATUS) => Self::Lost { reason },
+            Code::Unknown if reason.starts_with(NOT_SENT) => Self::Unreachable { reason },
             _ => Self::Refused(status),
         }
     }

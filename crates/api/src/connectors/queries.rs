@@ -20,13 +20,12 @@ const STATES: [ConnectorState; 4] =
 pub(super) async fn list(State(connectors): State<Connectors>, query: QueryPairs) -> Result<Response, Refusal> {
     let include = include(&query)?;
     let (page, size) = paging(&query)?;
-    let views = connectors.list(list_query(&query)?).await?;
     let skipped = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
     let taken = usize::try_from(size).unwrap_or(usize::MAX);
+    let (total, views) = connectors.list_page(list_query(&query)?, skipped..skipped.saturating_add(taken)).await?;
     let mut nesting = Nesting::new(connectors.catalog());
-    let items: Vec<_> =
-        views.iter().skip(skipped).take(taken).map(|view| connector(view, include, &mut nesting)).collect();
-    Ok(Json(json!({ "totalSize": items.len(), "totalCount": views.len(), "items": items })).into_response())
+    let items: Vec<_> = views.iter().map(|view| connector(view, include, &mut nesting)).collect();
+    Ok(Json(json!({ "totalSize": items.len(), "totalCount": total, "items": items })).into_response())
 }
 
 /// Page from 1 and page size, as a query gives them.

@@ -20,6 +20,7 @@ mod kill;
 mod blocked;
 mod sql_kills;
 mod stale_owner;
+mod stale_epoch;
 mod shutdown;
 mod refusals;
 mod disk_full;

@@ -1,8 +1,11 @@
 //! Owns the receiver: an HTTP server that records deliveries, and can be slow, refuse, or be down.
+//!
+//! Where it is told to, it remembers the highest epoch of each connector and refuses lower ones, as the guide advises.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,6 +21,9 @@ use tokio::task::JoinSet;
 
 use crate::arrivals::Arrivals;
 use crate::http::eventually;
+
+/// What an owner of the past is answered.
+const STALE: hyper::StatusCode = hyper::StatusCode::MISDIRECTED_REQUEST;
 
 /// A receiver, up until it is taken down or dropped.
 pub(crate) struct Receiver {
@@ -35,6 +41,11 @@ struct Desk {
     refused: AtomicU64,
     delay_ms: AtomicU64,
     asked: AtomicU64,
+    /// Owners of the past are refused.
+    fences: AtomicBool,
+    /// The highest epoch seen of each connector.
+    epochs: Mutex<BTreeMap<String, u64>>,
+    stale: AtomicU64,
 }
 
 impl Receiver {
@@ -95,6 +106,21 @@ impl Receiver {
         self.desk.refused.load(Ordering::SeqCst)
     }
 
+    /// Refuses deliveries of an epoch lower than one seen before of the same connector, from now on.
+    pub(crate) fn fence(&self) {
+        self.desk.fences.store(true, Ordering::SeqCst);
+    }
+
+    /// How many deliveries of an owner of the past were refused.
+    pub(crate) fn stale(&self) -> u64 {
+        self.desk.stale.load(Ordering::SeqCst)
+    }
+
+    /// The highest epoch seen of a connector; 0 before the first.
+    pub(crate) fn epoch(&self, connector_id: &str) -> u64 {
+        self.desk.epochs.lock().unwrap().get(connector_id).copied().unwrap_or(0)
+    }
+
     /// Takes so long for every delivery from now on.
     pub(crate) fn be_slow(&self, delay: Duration) {
         self.desk.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
@@ -134,6 +160,10 @@ impl Desk {
         } else if complete {
             let header = |name: &str| parts.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap();
             let number = |name: &str| header(name).parse().unwrap();
+            if self.is_stale(header("esdb-connector-id"), number("forebay-epoch")) {
+                *response.status_mut() = STALE;
+                return response;
+            }
             if self.refused_stream.lock().unwrap().as_deref() == Some(header("esdb-record-stream-id")) {
                 self.refused.fetch_add(1, Ordering::SeqCst);
                 *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
@@ -143,5 +173,15 @@ impl Desk {
             self.arrivals.lock().unwrap().arrive(header("esdb-record-stream-id"), revision, position);
         }
         response
+    }
+
+    /// The epoch is lower than one seen before; else it is remembered.
+    fn is_stale(&self, connector_id: &str, epoch: u64) -> bool {
+        let mut epochs = self.epochs.lock().unwrap();
+        let highest = epochs.entry(connector_id.to_owned()).or_insert(0);
+        let is_stale = epoch < *highest && self.fences.load(Ordering::SeqCst);
+        *highest = epoch.max(*highest);
+        self.stale.fetch_add(u64::from(is_stale), Ordering::SeqCst);
+        is_stale
     }
 }

@@ -27,7 +27,7 @@ async fn append(server: &Server, stream: &str, group: u64) {
     server.http.post(&format!("/streams/{stream}/events"), &body).await;
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

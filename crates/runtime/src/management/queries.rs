@@ -1,8 +1,11 @@
 //! Owns what queries answer: connectors as they are known now, with the last checkpoint read live.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use forebay_store::ReadError;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::entity::Facts;
 use super::secrets::Secrecy;
@@ -10,9 +13,22 @@ use super::{ConnectorView, Connectors, ListQuery, PreviewReport, PreviewRequest,
 use crate::control::{Node, Phase, Slot, last_checkpoint};
 use crate::pipeline::{ParkedCount, last_count};
 
+/// So many connectors are looked up in the store at the same time.
+const LOOKS_MAX: usize = 16;
+
 impl Connectors {
     /// The connectors that fit, in the order of their creation.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<ConnectorView>, QueryError> {
+        Ok(self.list_page(query, 0..usize::MAX).await?.1)
+    }
+
+    /// How many connectors fit, and those of them that have these numbers, from 0 in the order of their creation. Only those
+    /// are looked up in the store.
+    pub async fn list_page(
+        &self,
+        query: ListQuery,
+        page: Range<usize>,
+    ) -> Result<(usize, Vec<ConnectorView>), QueryError> {
         let mut found: Vec<_> = self
             .node()
             .slots()
@@ -23,11 +39,25 @@ impl Connectors {
             })
             .collect();
         found.sort_by_key(|(place, _)| *place);
-        let mut views = Vec::with_capacity(found.len());
-        for (_, slot) in found {
-            views.extend(view(self.node(), &slot).await?);
+        let total = found.len();
+        let mut shown: VecDeque<_> =
+            found.into_iter().skip(page.start).take(page.len()).map(|(_, slot)| slot).collect();
+        let (mut views, mut looks) = (Vec::with_capacity(shown.len()), VecDeque::with_capacity(LOOKS_MAX));
+        loop {
+            while looks.len() < LOOKS_MAX
+                && let Some(slot) = shown.pop_front()
+            {
+                let node = Arc::clone(self.node());
+                looks.push_back(AbortOnDropHandle::new(tokio::spawn(async move { view(&node, &slot).await })));
+            }
+            let Some(look) = looks.pop_front() else { return Ok((total, views)) };
+            match look.await {
+                Ok(view) => views.extend(view?),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The process ends.
+                Err(_) => return Ok((total, views)),
+            }
         }
-        Ok(views)
     }
 
     /// One connector; deleted ones are found as well.

@@ -9,7 +9,7 @@ use forebay_connector::settings::{SettingsErrors, SettingsMap};
 use forebay_connector::testing::contract::{Fixture, check_sink};
 use forebay_connector::testing::receiver::{Fault, Received, Receiver, ReceiverOptions, Reply};
 use forebay_connector::testing::samples::{batch_of, sample_batch, sample_context, sample_record, sample_record_of};
-use forebay_connector::{Batch, FailureClass, Lane, Next, Outcome, Receipt, Sink, Target, attempt};
+use forebay_connector::{Batch, Epoch, FailureClass, Lane, Next, Outcome, Receipt, Sink, Target, attempt};
 use forebay_event::ContentType;
 
 use super::KIND;
@@ -236,6 +236,39 @@ async fn a_pause_that_the_target_asks_for_is_handed_on() {
     for outcome in receipt.outcomes() {
         assert_eq!(failure(outcome), (Next::Retry { after: Some(Duration::from_secs(7)) }, FailureClass::Status(429)));
     }
+}
+
+/// The guide's recipe for receivers: whoever remembers the highest epoch answers 421 to a lower one.
+#[tokio::test]
+async fn an_owner_of_the_past_is_told_apart_in_every_mode_and_waits() {
+    for more in
+        [[("cloudEvents", "none")], [("cloudEvents", "structured")], [("mode", "jsonArray")], [("mode", "ndjson")]]
+    {
+        let (receiver, highest) = (Receiver::start().await.unwrap(), Mutex::new(0));
+        receiver.answer_with(move |_, request| {
+            let epoch: u64 = request.header("forebay-epoch").unwrap().parse().unwrap();
+            assert_eq!(request.header("esdb-connector-id"), Some("sample"));
+            let mut highest = highest.lock().unwrap();
+            *highest = epoch.max(*highest);
+            Reply::status(if epoch < *highest { 421 } else { 200 })
+        });
+        let of = |epoch| Batch::new(Lane(0), Epoch(epoch), batch_of(vec![sample_record(0)]).at(), records()).unwrap();
+        let records_delivered =
+            |receipt: &Receipt| receipt.outcomes().iter().filter(|o| **o == Outcome::Delivered).count();
+        let mut delivered = Vec::new();
+        for epoch in [3, 4, 3, 4] {
+            let receipt = attempt(&mut *sink(&receiver.url(), &more), &of(epoch), LIMIT).await;
+            delivered.push(records_delivered(&receipt));
+            for outcome in receipt.outcomes().iter().filter(|outcome| **outcome != Outcome::Delivered) {
+                assert!(matches!(failure(outcome).0, Next::Retry { .. }), "{outcome:?}");
+            }
+        }
+        assert_eq!(delivered, [3, 3, 0, 3], "{more:?}");
+    }
+}
+
+fn records() -> Vec<forebay_event::Record> {
+    (0..3).map(sample_record).collect()
 }
 
 #[tokio::test]
