@@ -5,9 +5,10 @@
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use tokio::task::JoinSet;
 
 use crate::fleet::{Fleet, NODES};
-use crate::http::eventually;
+use crate::http::{Http, eventually};
 use crate::kill::number_from_environment;
 
 const ARRIVE_LIMIT: Duration = Duration::from_secs(120);
@@ -34,15 +35,19 @@ fn processor_seconds(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / TICKS
 }
 
-/// Whether every node says that it cannot serve, one after the other.
-async fn all_say_so(fleet: &Fleet) -> bool {
-    for node in &fleet.nodes {
-        let ready = node.server.http.try_send(Method::GET, "/health/ready", None).await;
-        let detail = node.server.http.try_send(Method::GET, "/health", None).await;
-        let (Ok((503, _)), Ok((503, detail))) = (ready, detail) else { return false };
-        assert!(String::from_utf8_lossy(&detail).contains("\"unavailable\""), "{detail:?}");
-    }
+/// Whether a node says that it cannot serve.
+async fn says_so(http: Http) -> bool {
+    let ready = http.try_send(Method::GET, "/health/ready", None);
+    let detail = http.try_send(Method::GET, "/health", None);
+    let (Ok((503, _)), Ok((503, detail))) = tokio::join!(ready, detail) else { return false };
+    assert!(String::from_utf8_lossy(&detail).contains("\"unavailable\""), "{detail:?}");
     true
+}
+
+/// Whether every node does, asked at the same time.
+async fn all_say_so(fleet: &Fleet) -> bool {
+    let asked: JoinSet<_> = fleet.nodes.iter().map(|node| says_so(node.server.http.clone())).collect();
+    asked.join_all().await.iter().all(|says_so| *says_so)
 }
 
 async fn away(how: Way) {

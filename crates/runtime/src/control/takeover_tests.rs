@@ -9,9 +9,9 @@ use crate::management::Connectors;
 use crate::management::testing::{Bench, LEASE, until};
 
 /// So many connectors are shared.
-const CONNECTORS: usize = 24;
+const CONNECTORS: usize = 12;
 /// The moments of a second fault are so many parts of a lease apart.
-const MOMENTS: u32 = 9;
+const MOMENTS: u32 = 4;
 
 /// So many nodes that have their share of the connectors, and benches for more.
 async fn sharing(nodes: usize, more: u8) -> (Vec<Bench>, Vec<Connectors>) {
@@ -50,7 +50,7 @@ async fn a_node_dies_while_another_joins() {
         let took = until_all_run(&benches, died).await;
         assert!(took < LEASE * 2, "joined {moment}/{MOMENTS} leases after the death: {took:?}");
         longest = longest.max(took);
-        until_running(&benches, &[8, 8, 0, 8]).await;
+        until_running(&benches, &[4, 4, 0, 4]).await;
         assert_eq!(joined.nodes().len(), 3);
         never_two(&benches);
     }
@@ -69,7 +69,7 @@ async fn two_nodes_die_one_after_the_other() {
         benches[2].quiet().await;
         let took = until_all_run(&benches, Instant::now()).await;
         assert!(took < LEASE * 2, "died {moment}/{MOMENTS} leases one after the other: {took:?}");
-        until_running(&benches, &[12, 12, 0, 0]).await;
+        until_running(&benches, &[6, 6, 0, 0]).await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn two_nodes_die_at_once_while_one_comes_back() {
         let _joined = benches[3].open().await;
         let took = until_all_run(&benches, died).await;
         assert!(took < LEASE * 2, "joined {moment}/{MOMENTS} leases after the deaths: {took:?}");
-        until_running(&benches, &[12, 0, 0, 12]).await;
+        until_running(&benches, &[6, 0, 0, 6]).await;
         never_two(&benches);
     }
 }
