@@ -1,5 +1,7 @@
 //! Owns health: alive, ready, and in detail.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use forebay_event::Position;
@@ -10,6 +12,9 @@ use serde_json::{Value, json};
 use super::node::OperationsApi;
 use crate::request::QueryPairs;
 use crate::status::{self, Refusal};
+
+/// A store that has not answered by then is taken for away: whoever asks for health does not wait for long.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Alive: whoever reads this is.
 pub(super) async fn live(query: QueryPairs) -> Result<Response, Refusal> {
@@ -24,25 +29,19 @@ pub(super) async fn ready(
     if api.stopping.is_cancelled() {
         return Err(Refusal::unavailable("the server is stopping"));
     }
-    if let Some(away) = api.store.outage() {
-        return Err(Refusal::unavailable(away_text(&away)));
-    }
-    api.store.head().await.map_err(|error| Refusal::unavailable(error.to_string()))?;
+    head(&*api.store).await.map_err(|error| Refusal::unavailable(reason(error)))?;
     status::healthy(query.one("liveCode"))
 }
 
 /// The store and each connector. One that failed, stands still or has parked records is told, but makes no node
 /// unhealthy.
 pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
-    // A store that is known to be away is not asked: the answer would be late, and the same.
     let away = api.store.outage();
-    let head = match &away {
-        Some(away) => Err(ReadError::Unavailable { reason: away_text(away) }),
-        None => api.store.head().await,
-    };
-    let connectors = api.connectors.list(ListQuery::default()).await;
+    let head = head(&*api.store).await;
+    // Without a store the list would be late, and the same: where connectors stand is written there.
+    let connectors = if head.is_ok() { api.connectors.list(ListQuery::default()).await.ok() } else { None };
     let position = head.as_ref().ok().copied().flatten();
-    let serving = head.is_ok() && connectors.is_ok() && !api.stopping.is_cancelled();
+    let serving = head.is_ok() && connectors.is_some() && !api.stopping.is_cancelled();
     let views = connectors.unwrap_or_default();
     let stalled = |view: &ConnectorView| view.progress.is_some_and(|progress| progress.stalled.is_some());
     let needs_somebody = |view: &ConnectorView| view.error.is_some() || view.parked.records > 0 || stalled(view);
@@ -55,11 +54,29 @@ pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi
         Ok(head) => json!({ "ok": true, "lastPosition": head.map(|position| position.to_string()) }),
         Err(error) => {
             let since = away.map(|away| away.since.to_string());
-            json!({ "ok": false, "error": error.to_string(), "unavailableSince": since })
+            json!({ "ok": false, "error": reason(error), "unavailableSince": since })
         }
     };
     let connectors: Vec<_> = views.iter().map(|view| connector(view, position)).collect();
     status::health(json!({ "status": word, "store": store, "connectors": connectors }), serving)
+}
+
+/// The end of the log, within a limit; a store that is known to be away is not asked.
+async fn head(store: &dyn EventStore) -> Result<Option<Position>, ReadError> {
+    if let Some(away) = store.outage() {
+        return Err(ReadError::Unavailable { reason: away_text(&away) });
+    }
+    let late =
+        || ReadError::Unavailable { reason: format!("the store did not answer within {} ms", STORE_LIMIT.as_millis()) };
+    tokio::time::timeout(STORE_LIMIT, store.head()).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Why the store does not answer, in a sentence.
+fn reason(error: ReadError) -> String {
+    match error {
+        ReadError::Unavailable { reason } => reason,
+        other => other.to_string(),
+    }
 }
 
 /// While the store is not there yet: the same body as ever, without connectors.

@@ -19,7 +19,8 @@ pub(crate) struct Server {
     child: Option<Child>,
     data: PathBuf,
     log: PathBuf,
-    flags: &'static [&'static str],
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
     pub(crate) address: SocketAddr,
     pub(crate) http: Http,
 }
@@ -58,22 +59,23 @@ impl Server {
 
     /// The same with more flags, which later launches are given as well.
     pub(crate) async fn start_with(directory: &Path, flags: &'static [&'static str]) -> Self {
-        let address = free_address();
-        let (data, log) = (directory.join("data"), directory.join("server.log"));
-        let mut server = Self { child: None, data, log, flags, address, http: Http::to(address) };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut server = Self::prepare(directory, flags, Vec::new());
         server.launch().await;
         server
     }
 
+    /// A server that is not started yet, with flags and environment variables of its own.
+    pub(crate) fn prepare(directory: &Path, flags: Vec<String>, environment: Vec<(String, String)>) -> Self {
+        let address = free_address();
+        let (data, log) = (directory.join("data"), directory.join("server.log"));
+        Self { child: None, data, log, flags, environment, address, http: Http::to(address) }
+    }
+
     /// Starts the process, and waits until it answers.
     pub(crate) async fn launch(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
-        let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
-        let listen = self.address.to_string();
-        let mut command = forebay();
-        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &listen]).args(self.flags);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut child = command.spawn().unwrap();
+        self.spawn();
+        let child = self.child.as_mut().expect("it was started");
         let http = &self.http;
         let mut exited = None;
         eventually(&format!("the server answers; its log: {}", self.log.display()), READY_LIMIT, || {
@@ -82,7 +84,18 @@ impl Server {
         })
         .await;
         assert_eq!(exited, None, "the server ended: {}", self.log_text());
-        self.child = Some(child);
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
+        let listen = self.address.to_string();
+        let mut command = forebay();
+        command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &listen]).args(&self.flags);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
     }
 
     pub(crate) fn data(&self) -> &Path {
@@ -109,9 +122,19 @@ impl Server {
         status.unwrap_or_else(|_| panic!("it did not end within {limit:?}: {}", self.log_text())).unwrap()
     }
 
+    /// Whether there is a process.
+    pub(crate) fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     /// Sends a signal such as `-STOP` to the process.
     pub(crate) async fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
     }
 

@@ -66,7 +66,7 @@ impl Database {
         settings
     }
 
-    async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         match &self.0 {
             Place::Postgres(server) => server.run(sql).await,
             Place::Sqlite(path) => {

@@ -20,7 +20,7 @@ use super::lease::{self, HeldLease, Released, Watch};
 use super::lifecycle::{HostState, Lifecycle};
 use super::registry::{Node, Phase, Slot};
 use super::runner::{Prepared, aside};
-use super::turn::{Turn, passed_on, replanned};
+use super::turn::{StandIn, Turn, passed_on, replanned};
 use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
 use crate::pipeline::{End, ParkedDesk, PipelineFailure, Progress, Run, Surroundings};
 
@@ -41,6 +41,7 @@ pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
         watch: Watch::default(),
         turn: Turn::default(),
         keep_until: None,
+        stand_in: StandIn::default(),
     };
     supervisor.follow().await;
     supervisor.say_farewell().await;
@@ -59,6 +60,8 @@ pub(super) struct Supervisor {
     pub(super) turn: Turn,
     /// Until when the connector stays although the plan says otherwise, by the monotonic clock.
     pub(super) keep_until: Option<Duration>,
+    /// How often it took the connector in place of another of late.
+    pub(super) stand_in: StandIn,
 }
 
 /// What comes after a run.

@@ -24,7 +24,7 @@ const NODES: &str = "$connectors-ctrl/nodes";
 const HEARTBEAT: Duration = Duration::from_millis(3_300);
 
 /// The bench of one of several nodes over the store of the first.
-fn bench_of(number: u8, first: Option<&Bench>, labels: &[(&str, &str)]) -> Bench {
+pub(super) fn bench_of(number: u8, first: Option<&Bench>, labels: &[(&str, &str)]) -> Bench {
     let mut bench = first.map_or_else(Bench::new, Bench::other_node);
     if let Some(first) = first {
         bench.runner = ScriptedRunner::beside(&first.runner);
@@ -40,7 +40,7 @@ fn bench_of(number: u8, first: Option<&Bench>, labels: &[(&str, &str)]) -> Bench
     bench
 }
 
-fn benches(count: u8) -> Vec<Bench> {
+pub(super) fn benches(count: u8) -> Vec<Bench> {
     let first = bench_of(0, None, &[]);
     let mut all: Vec<_> = (1..count).map(|number| bench_of(number, Some(&first), &[])).collect();
     all.insert(0, first);
@@ -52,14 +52,14 @@ fn id(number: usize) -> String {
 }
 
 /// Creates and starts so many connectors.
-async fn start_all(connectors: &Connectors, count: usize, more: &[(&str, &str)]) {
+pub(super) async fn start_all(connectors: &Connectors, count: usize, more: &[(&str, &str)]) {
     for number in 0..count {
         create(connectors, &id(number), more).await;
         connectors.start(&id(number), None).await.unwrap();
     }
 }
 
-fn running(benches: &[Bench]) -> Vec<u64> {
+pub(super) fn running(benches: &[Bench]) -> Vec<u64> {
     benches.iter().map(|bench| bench.runner.running.load(Ordering::SeqCst)).collect()
 }
 
@@ -67,11 +67,11 @@ fn runs(benches: &[Bench]) -> usize {
     benches.iter().map(|bench| bench.runner.runs.lock().len()).sum()
 }
 
-async fn until_running(benches: &[Bench], each: &[u64]) {
+pub(super) async fn until_running(benches: &[Bench], each: &[u64]) {
     until(&format!("{each:?} run, now {:?}", running(benches)), async || running(benches) == each).await;
 }
 
-fn never_two(benches: &[Bench]) {
+pub(super) fn never_two(benches: &[Bench]) {
     assert!(!benches[0].runner.overlapped.load(Ordering::SeqCst), "two nodes ran one connector at once");
 }
 

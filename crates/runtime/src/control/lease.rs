@@ -134,12 +134,16 @@ pub(crate) async fn take(
     Ok(keep(node, connector_id, written, lost))
 }
 
-/// Looks at a lease without taking it: for how long it was anybody's to take, as far as this watch has seen; none while
-/// another node may hold it.
-pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> Result<Option<Duration>, ReadError> {
-    let standing = read_standing(node, &node.lease_stream(connector_id)).await?;
+/// Looks at a lease without taking it: when it is anybody's to take if it stays as it stands, by the monotonic clock and as
+/// far as this watch has seen.
+pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> Result<Duration, TakeError> {
+    let limit = node.config.lease / LOOKS_PER_LEASE;
+    let standing = timeout(limit, read_standing(node, &node.lease_stream(connector_id)))
+        .await
+        .map_err(|_| TakeError::NoAnswer { limit_ms: limit.as_millis() })??;
     let held_for = foreign(node, &standing).map_or(Duration::ZERO, |lease| lease.duration);
-    Ok(watch.stands_for(&standing, node.clock.monotonic()).checked_sub(held_for))
+    let now = node.clock.monotonic();
+    Ok(now.saturating_sub(watch.stands_for(&standing, now)) + held_for)
 }
 
 /// A lease just written: where it stands, its epoch, and when by the monotonic clock the writing began.

@@ -14,12 +14,22 @@ use super::lease::{self, ACQUISITION_LIMIT, HeldLease, TakeError};
 use super::registry::{Node, Phase};
 use crate::management::Activation;
 
-/// A connector that nobody has for so many leases is taken by another node than the one that should.
-const UNTAKEN_LEASES: u32 = 3;
+/// A lease that has run out is left to the node that should take it for a lease divided by this; then any other may.
+const GRACE_DIVISOR: u32 = 8;
+/// Not all others at once: each waits so much longer for each older node, a lease divided by this, up to so many.
+const RANK_DIVISOR: u32 = 16;
+const RANKS_MAX: u32 = 3;
+/// The lease on what nobody has is looked at so often in its duration, and no lease more often than the second says.
+const LOOKS_PER_LEASE: u32 = 4;
+const LOOKS_PER_LEASE_MAX: u32 = 16;
+/// What a live node says it has is taken when nobody has held its lease for so many leases.
+const UNRENEWED_LEASES: u32 = 3;
 /// Leases of other nodes' connectors are looked at once in so many leases.
 const LOOK_LEASES: u32 = 6;
-/// Who took a connector in place of another keeps it for so many leases before the plan counts again.
-const KEEP_LEASES: u32 = 30;
+/// Who took a connector in place of another keeps it for so many leases before the plan counts again; twice as many each
+/// time that it had to again, up to the second.
+const KEEP_LEASES: u32 = 3;
+const KEEP_LEASES_MAX: u32 = 30;
 
 /// Why a supervisor tries for the lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +41,15 @@ pub(super) enum Turn {
     Orphaned,
 }
 
+/// How long this node keeps what it took in place of another.
+#[derive(Debug, Default)]
+pub(super) struct StandIn {
+    /// How many leases it kept it the last time.
+    leases: u32,
+    /// When that was.
+    at: Duration,
+}
+
 /// What was seen while waiting.
 #[derive(Default)]
 struct Waiting {
@@ -38,11 +57,11 @@ struct Waiting {
     unheld_since: Option<Duration>,
     /// When its lease was last looked at, or waiting began.
     looked_at: Duration,
-    /// When it is anybody's, if no live node has it by then.
-    orphaned_at: Option<Duration>,
-    /// Its lease was looked at since its holder became silent, or since nobody has it: a lease that nobody renews is taken
-    /// so much the sooner.
-    primed: bool,
+    /// When its lease has run out if nobody renews it, by a look since its holder became silent, or since nobody has it: a
+    /// lease that nobody renews is taken so much the sooner.
+    free_at: Option<Duration>,
+    /// How long a free lease is left to others.
+    grace: Duration,
     /// It was told that no node may run it.
     told: bool,
 }
@@ -81,7 +100,8 @@ impl Supervisor {
                 changed = plans.changed() => if changed.is_err() { return None },
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     if self.is_orphaned(&mut waiting, &id).await {
-                        self.keep_until = Some(node.clock.monotonic() + node.config.lease * KEEP_LEASES);
+                        let (now, lease) = (node.clock.monotonic(), node.config.lease);
+                        self.keep_until = Some(now + self.stand_in.again(now, lease));
                         return Some(Turn::Orphaned);
                     }
                 }
@@ -146,29 +166,30 @@ impl Supervisor {
     /// Whether it is time to take what another node should have.
     async fn is_orphaned(&mut self, waiting: &mut Waiting, id: &str) -> bool {
         let node = Arc::clone(&self.node);
-        let now = node.clock.monotonic();
-        if waiting.orphaned_at.is_some_and(|at| now >= at) {
-            waiting.unheld_since = None;
-            warn!(connector_id = id, "the node that should run the connector does not take it");
-            return true;
-        }
-        waiting.looked_at = now;
-        waiting.primed = true;
-        let free_for = match lease::look(&node, id, &mut self.watch).await {
-            Ok(free_for) => free_for,
+        waiting.looked_at = node.clock.monotonic();
+        let free_at = match lease::look(&node, id, &mut self.watch).await {
+            Ok(free_at) => free_at,
             Err(error) => {
                 debug!(connector_id = id, %error, "the lease could not be looked at");
                 return false;
             }
         };
+        waiting.free_at = Some(free_at);
         let waits = self.slot.entity().live().is_some_and(|facts| facts.next_restart.is_some());
-        let orphaned = !waits
-            && waiting.unheld_since.is_none()
-            && free_for.is_some_and(|free_for| free_for >= node.config.lease * UNTAKEN_LEASES);
-        if orphaned {
-            warn!(connector_id = id, "the node that says it runs the connector does not hold its lease");
+        let free_for = node.clock.monotonic().checked_sub(free_at).filter(|_| !waits);
+        if waiting.unheld_since.is_some() {
+            let is_untaken = free_for.is_some_and(|free_for| free_for >= waiting.grace);
+            if is_untaken {
+                warn!(connector_id = id, "the node that should run the connector does not take it");
+            }
+            return is_untaken;
         }
-        orphaned
+        let is_unrenewed = free_for.is_some_and(|free_for| free_for >= node.config.lease * UNRENEWED_LEASES);
+        if is_unrenewed {
+            warn!(connector_id = id, "the node that says it runs the connector does not hold its lease");
+            self.stand_in.leases = KEEP_LEASES_MAX;
+        }
+        is_unrenewed
     }
 
     /// Another live node has the connector.
@@ -187,29 +208,38 @@ impl Supervisor {
     }
 }
 
+impl StandIn {
+    /// This node takes the connector in place of another once more; for how long it keeps it.
+    fn again(&mut self, now: Duration, lease: Duration) -> Duration {
+        let is_of_late = now.saturating_sub(self.at) < lease * KEEP_LEASES_MAX * 2;
+        let last = if is_of_late { self.leases } else { 0 };
+        self.leases = (last * 2).clamp(KEEP_LEASES, KEEP_LEASES_MAX);
+        self.at = now;
+        lease * self.leases
+    }
+}
+
 impl Waiting {
     /// How long to wait until something must be done even if the plan stays; none when nothing ever must.
     fn pause(&mut self, place: &Place, older: u32, (now, lease): (Duration, Duration)) -> Option<Duration> {
         if place.holder.is_some() {
             self.unheld_since = None;
-            self.primed &= place.is_suspect;
+            self.free_at = self.free_at.filter(|_| place.is_suspect);
         } else if place.node.is_some() && self.unheld_since.is_none() {
             self.unheld_since = Some(now);
         }
-        // Not all at once: the older nodes first.
-        let limit = lease * UNTAKEN_LEASES + lease / 4 * older.min(LOOK_LEASES);
-        self.orphaned_at = self.unheld_since.map(|since| since + limit);
         if !place.may_here || place.node.is_none() {
             return None;
         }
-        if let Some(since) = self.unheld_since {
-            let next = if self.primed { since + limit } else { since + lease / 4 };
-            return Some(next.saturating_sub(now));
-        }
-        if place.is_suspect && !self.primed {
-            return Some(Duration::ZERO);
-        }
-        Some((self.looked_at + lease * LOOK_LEASES).saturating_sub(now))
+        self.grace = lease / GRACE_DIVISOR + lease / RANK_DIVISOR * older.min(RANKS_MAX);
+        let again = lease / LOOKS_PER_LEASE;
+        let next = match (self.unheld_since, self.free_at) {
+            (Some(since), None) => since + again,
+            (Some(_), Some(free_at)) => (free_at + self.grace).min(self.looked_at + again),
+            (None, None) if place.is_suspect => now,
+            (None, _) => self.looked_at + lease * LOOK_LEASES,
+        };
+        Some(next.max(self.looked_at + lease / LOOKS_PER_LEASE_MAX).saturating_sub(now))
     }
 }
 
