@@ -39,12 +39,12 @@ impl Namespaces {
                 (format!("10.{net}.{number}.1"), Ipv4Addr::new(10, net, u8::try_from(number).unwrap(), 2));
             made = made
                 && ip(&format!("netns add {name}"))
-                && ip(&format!("link add {link} type veth peer name up netns {name}"))
+                && ip(&format!("link add {link} type veth peer name uplink netns {name}"))
                 && ip(&format!("address add {near}/24 dev {link}"))
                 && ip(&format!("link set {link} up"))
                 && ip(&format!("-n {name} link set lo up"))
-                && ip(&format!("-n {name} address add {far}/24 dev up"))
-                && ip(&format!("-n {name} link set up up"))
+                && ip(&format!("-n {name} address add {far}/24 dev uplink"))
+                && ip(&format!("-n {name} link set uplink up"))
                 && ip(&format!("-n {name} route add default via {near}"));
             namespaces.all.push(Namespace { name, link, address: far.into() });
         }
