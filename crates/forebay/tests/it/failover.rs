@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::fleet::{Fleet, NODES};
 use crate::http::eventually;
 use crate::kill::{Moments, number_from_environment};
+use crate::namespace::Namespaces;
 
 const ARRIVE_LIMIT: Duration = Duration::from_secs(120);
 const BACK_LIMIT: Duration = Duration::from_secs(60);
@@ -26,6 +27,8 @@ enum Fault {
     CutOff,
     /// The same; what was sent never comes.
     CutOffForGood,
+    /// Its network loses every packet for longer than the lease, whomever they go to; only in a network of its own.
+    Unplugged,
     /// Its wall clock is an hour ahead or behind. It must change nothing.
     ClockJumped,
     /// kill -9 while another node joins.
@@ -88,7 +91,9 @@ impl Ordeal {
                 self.fleet.nodes[victim].server.signal("-STOP").await;
                 self.taken_over(fault, &[victim], began).await;
                 self.pass(2).await;
-                self.fleet.nodes[victim].server.signal("-CONT").await;
+                let server = &self.fleet.nodes[victim].server;
+                assert!(server.is_stopped(), "somebody else has continued node-{victim}");
+                server.signal("-CONT").await;
             }
             Fault::CutOff | Fault::CutOffForGood => {
                 self.fleet.nodes[victim].way.cut();
@@ -96,6 +101,16 @@ impl Ordeal {
                 self.pass(2).await;
                 let way = &self.fleet.nodes[victim].way;
                 if fault == Fault::CutOff { way.heal() } else { way.heal_for_new_connections() }
+            }
+            Fault::Unplugged => {
+                let link = |fleet: &Fleet, up: bool| {
+                    let network = &fleet.networks.as_ref().expect("the nodes have networks of their own").all[victim];
+                    if up { network.bring_up() } else { network.take_down() }
+                };
+                link(&self.fleet, false);
+                self.taken_over(fault, &[victim], began).await;
+                self.pass(2).await;
+                link(&self.fleet, true);
             }
             Fault::ClockJumped => self.jump(victim).await,
             Fault::KilledWhileOneJoins => {
@@ -165,19 +180,19 @@ impl Ordeal {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn failovers_lose_nothing_and_are_quick() {
-    let count = number_from_environment("FOREBAY_FAILOVERS", FAULTS.len() as u64);
+async fn run(networks: Option<Namespaces>, faults: &[Fault]) {
+    let kinds = faults.len() as u64;
+    let count = number_from_environment("FOREBAY_FAILOVERS", kinds);
     let lease = Duration::from_millis(number_from_environment("FOREBAY_LEASE_MS", 2000));
     let seed = number_from_environment("FOREBAY_SEED", 20_260_103).max(1);
     println!("{count} failovers, lease {lease:?}, seed {seed}");
-    let fleet = Fleet::start(lease).await;
+    let fleet = Fleet::start_in(networks, lease).await;
     let flow = fleet.flow(BACK_LIMIT);
     let mut ordeal = Ordeal { fleet, moments: Moments(seed), took: BTreeMap::new(), jumps: 0 };
     for number in 0..count {
         // Each of them once, then as they come.
-        let index = if number < FAULTS.len() as u64 { number } else { ordeal.moments.next_below(FAULTS.len() as u64) };
-        let fault = FAULTS[usize::try_from(index).unwrap()];
+        let index = if number < kinds { number } else { ordeal.moments.next_below(kinds) };
+        let fault = faults[usize::try_from(index).unwrap()];
         println!("{number}: {fault:?}");
         ordeal.befall(fault).await;
     }
@@ -187,4 +202,15 @@ async fn failovers_lose_nothing_and_are_quick() {
     ordeal.fleet.history.catch_up().await;
     ordeal.fleet.history.facts().assert_sound();
     ordeal.tell();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failovers_lose_nothing_and_are_quick() {
+    run(None, &FAULTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failovers_between_networks_lose_nothing_and_are_quick() {
+    let Some(networks) = Namespaces::make(NODES) else { return };
+    run(Some(networks), &[Fault::Unplugged, Fault::Killed, Fault::Stopped]).await;
 }

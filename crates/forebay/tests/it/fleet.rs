@@ -1,5 +1,6 @@
 //! Owns a store and the nodes over it, each a process of its own, and connectors that write to PostgreSQL and over HTTP.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use crate::history::History;
 use crate::http::{Http, eventually};
 use crate::load::{Flow, stream};
+use crate::namespace::{Namespace, Namespaces};
 use crate::receiver::Receiver;
 use crate::server::Server;
 use crate::sql_kills::Database;
@@ -49,12 +51,21 @@ pub(crate) struct Fleet {
     pub(crate) lease: Duration,
     connectors: Vec<(String, Target)>,
     database: Option<Database>,
+    /// The networks of the nodes, if they have their own.
+    pub(crate) networks: Option<Namespaces>,
+    /// From there to the services outside.
+    ways: Vec<Way>,
     _folder: TempDir,
 }
 
 impl Fleet {
     /// Starts the store, the nodes and the connectors, and waits until every node runs some.
     pub(crate) async fn start(lease: Duration) -> Self {
+        Self::start_in(None, lease).await
+    }
+
+    /// The same, with each node in a network of its own if there are some.
+    pub(crate) async fn start_in(networks: Option<Namespaces>, lease: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| {
             let path = folder.path().join(name);
@@ -67,11 +78,14 @@ impl Fleet {
         let mut nodes = Vec::new();
         for number in 0..NODES {
             let name = format!("node-{number}");
-            nodes.push(Node::start(&at(&name), &name, (&store, lease, library.as_deref())).await);
+            let clock = library.as_deref().map(|library| WallClock::new(&at(&format!("clock-{number}")), library));
+            let network = networks.as_ref().map(|networks| (networks.hub, &networks.all[number]));
+            nodes.push(Node::start(&at(&name), &name, (&store, lease, clock, network)).await);
         }
         let history = History::follow(Http::to(store.address));
         let database = Database::postgres().await;
-        let mut fleet = Self { store, nodes, history, lease, connectors: Vec::new(), database, _folder: folder };
+        let (connectors, ways) = (Vec::new(), Vec::new());
+        let mut fleet = Self { store, nodes, history, lease, connectors, database, networks, ways, _folder: folder };
         fleet.learn_ids().await;
         fleet.connect().await;
         fleet.settle().await;
@@ -98,7 +112,7 @@ impl Fleet {
         ] {
             let receiver = Receiver::start().await;
             let mut settings = json!({
-                "instanceTypeName": "http-sink", "url": receiver.url(),
+                "instanceTypeName": "http-sink", "url": format!("http://{}/events", self.reach(receiver.address()).await),
                 "subscription:filter:scope": "stream", "subscription:filter:filterType": "prefix",
                 "subscription:filter:expression": "load-",
             });
@@ -107,6 +121,9 @@ impl Fleet {
             self.connectors.push((id.to_owned(), Target::Http(receiver)));
         }
         let Some(database) = self.database.take() else { return };
+        let port = database.settings()["port"].as_str().unwrap().parse().unwrap();
+        let address = self.reach((Ipv4Addr::LOCALHOST, port).into()).await;
+        let there = json!({"host": address.ip().to_string(), "port": address.port().to_string()});
         for (id, table) in [("rows-all", "rows_all"), ("rows-lanes", "rows_lanes")] {
             let columns = "(n bigserial, position bigint, stream text, revision bigint)";
             database.run(&format!("CREATE TABLE {table} {columns}")).await;
@@ -114,6 +131,7 @@ impl Fleet {
             settings["statements:*"] =
                 format!("INSERT INTO {table} (position, stream, revision) VALUES (:position, :stream, :revision)")
                     .into();
+            merge(&mut settings, &there);
             let lanes = json!({"ordering": "stream", "lanes": "4"});
             merge(&mut settings, &if table == "rows_lanes" { lanes } else { json!({"ordering": "all"}) });
             self.begin(&http, id, settings).await;
@@ -122,10 +140,20 @@ impl Fleet {
         let mut settings = database.settings();
         let not_here = |key: &String| key.starts_with("statements:") || key.starts_with("parameters:");
         settings.as_object_mut().unwrap().retain(|key, _| !not_here(key));
+        merge(&mut settings, &there);
         merge(&mut settings, &json!({"mode": "append", "table": "appended", "ordering": "stream", "lanes": "2"}));
         self.begin(&http, "rows-append", settings).await;
         self.connectors.push(("rows-append".to_owned(), Target::Append));
         self.database = Some(database);
+    }
+
+    /// Where a node reaches a service that is here.
+    async fn reach(&mut self, service: SocketAddr) -> SocketAddr {
+        let Some(networks) = &self.networks else { return service };
+        let way = Way::new(networks.hub, service).await;
+        let address = way.address;
+        self.ways.push(way);
+        address
     }
 
     async fn begin(&self, http: &Http, id: &str, mut settings: Value) {
@@ -265,9 +293,12 @@ impl Drop for Fleet {
 }
 
 impl Node {
-    async fn start(folder: &Path, name: &str, (store, lease, library): (&Server, Duration, Option<&Path>)) -> Self {
-        let way = Way::to(store.address).await;
-        let clock = library.map(|library| WallClock::new(folder, library));
+    async fn start(
+        folder: &Path,
+        name: &str,
+        (store, lease, clock, network): (&Server, Duration, Option<WallClock>, Option<(IpAddr, &Namespace)>),
+    ) -> Self {
+        let way = Way::new(network.map_or(Ipv4Addr::LOCALHOST.into(), |(hub, _)| hub), store.address).await;
         let connection = format!("esdb://{}?tls=false", way.address);
         let mut environment = clock.as_ref().map(|clock| clock.environment().to_vec()).unwrap_or_default();
         for (key, value) in [
@@ -278,7 +309,14 @@ impl Node {
         ] {
             environment.push((key.to_owned(), value));
         }
-        let mut server = Server::prepare(folder, vec!["--store".to_owned(), connection], environment);
+        let mut flags = vec!["--store".to_owned(), connection];
+        if network.is_some() {
+            flags.extend(["--insecure", "--auth", "off"].map(ToOwned::to_owned));
+        }
+        let mut server = Server::prepare(folder, flags, environment);
+        if let Some((_, namespace)) = network {
+            server = server.in_network(namespace.prefix(), namespace.address);
+        }
         server.launch().await;
         server.is_ready().await;
         Self { server, way, clock, id: String::new() }

@@ -31,6 +31,7 @@ mod access;
 mod tls;
 mod parking;
 mod way;
+mod namespace;
 mod wall_clock;
 mod history;
 mod fleet;

@@ -1,6 +1,6 @@
 //! Owns the server under test: a process that is started, killed, terminated and started again.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -21,13 +21,22 @@ pub(crate) struct Server {
     log: PathBuf,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What the command line begins with.
+    prefix: Vec<String>,
     pub(crate) address: SocketAddr,
     pub(crate) http: Http,
 }
 
 /// The binary, without settings from this process's environment.
 pub(crate) fn forebay() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    forebay_behind(&[])
+}
+
+/// The same behind a command that runs another one in its place.
+fn forebay_behind(prefix: &[String]) -> Command {
+    let words = prefix.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_forebay")]).collect::<Vec<_>>();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("FOREBAY_") {
             command.env_remove(key);
@@ -69,7 +78,14 @@ impl Server {
     pub(crate) fn prepare(directory: &Path, flags: Vec<String>, environment: Vec<(String, String)>) -> Self {
         let address = free_address();
         let (data, log) = (directory.join("data"), directory.join("server.log"));
-        Self { child: None, data, log, flags, environment, address, http: Http::to(address) }
+        Self { child: None, data, log, flags, environment, prefix: Vec::new(), address, http: Http::to(address) }
+    }
+
+    /// The same server in another network, where commands that begin so run, at its address there.
+    pub(crate) fn in_network(mut self, prefix: Vec<String>, ip: IpAddr) -> Self {
+        self.address.set_ip(ip);
+        self.prefix = prefix;
+        Self { http: Http::to(self.address), ..self }
     }
 
     /// Starts the process, and waits until it answers.
@@ -91,7 +107,7 @@ impl Server {
         assert!(self.child.is_none(), "it runs already");
         let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
         let listen = self.address.to_string();
-        let mut command = forebay();
+        let mut command = forebay_behind(&self.prefix);
         command.arg("serve").arg("--data").arg(&self.data).args(["--listen", &listen]).args(&self.flags);
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -130,6 +146,13 @@ impl Server {
     /// The number of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
+    /// Whether it is stopped by a signal, and has not been continued.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name stands in brackets and may hold spaces.
+        stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
     }
 
     /// Sends a signal such as `-STOP` to the process.

@@ -72,7 +72,10 @@ async fn away(how: Way) {
     let busy: Vec<_> =
         after.iter().zip(&before).map(|(after, before)| (after - before) / since.elapsed().as_secs_f64()).collect();
     match how {
-        Way::Stopped => fleet.store.signal("-CONT").await,
+        Way::Stopped => {
+            assert!(fleet.store.is_stopped(), "somebody else has continued the store");
+            fleet.store.signal("-CONT").await;
+        }
         Way::Killed => fleet.store.launch().await,
     }
     let back = Instant::now();

@@ -1,7 +1,7 @@
 //! Owns the way from a node to the store: a proxy whose packets can be held back in both directions, as in a network
 //! that is cut: no connection ends, no answer comes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,9 +21,9 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// An open way to this address.
-    pub(crate) async fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// An open way from an address of this machine to another.
+    pub(crate) async fn new(from: IpAddr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((from, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (is_open, ended) = (Arc::new(watch::Sender::new(true)), Arc::new(watch::Sender::new(0)));
         let (gate, ends) = (Arc::clone(&is_open), Arc::clone(&ended));

@@ -7,13 +7,13 @@
 //!
 //! A lease is an event in the connector's lease stream, appended on the condition that the last lease is still the last:
 //! whoever appends wins. Durations are measured by this process's own monotonic clock, from the moment something was
-//! seen or sent, never by comparing wall clocks of two machines.
+//! seen or sent, or something behind it in the log was, never by comparing wall clocks of two machines.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_connector::Epoch;
-use forebay_event::{ProposedEvent, Revision, StreamName};
+use forebay_event::{Position, ProposedEvent, RecordedEvent, Revision, StreamName};
 use forebay_store::{AppendError, AppendRequest, Direction, PageLimit, ReadError, ReadStream, StreamPoint};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -50,6 +50,8 @@ struct Lease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
     revision: Option<Revision>,
+    /// Its place in the log.
+    place: Option<Position>,
     lease: Option<Lease>,
 }
 
@@ -58,15 +60,15 @@ struct Standing {
 pub(crate) struct Watch(Option<(Standing, Duration)>);
 
 impl Watch {
-    /// How long a lease has stood as it stands, by what this node has seen of it.
-    fn stands_for(&mut self, standing: &Standing, now: Duration) -> Duration {
-        match &self.0 {
-            Some((seen, since)) if seen == standing => now.saturating_sub(*since),
-            _ => {
-                self.0 = Some((standing.clone(), now));
-                Duration::ZERO
-            }
-        }
+    /// How long a lease has stood as it stands, by what this node has seen of it, and by the announcements of nodes that
+    /// it has heard: what stands before one of them in the log was written before that was heard.
+    fn stands_for(&mut self, node: &Node, standing: &Standing) -> Duration {
+        let now = node.clock.monotonic();
+        let seen = self.0.as_ref().filter(|(seen, _)| seen == standing).map_or(now, |(_, since)| *since);
+        let told = standing.place.and_then(|place| node.cluster.as_ref()?.members.lock().was_there_by(place));
+        let since = told.map_or(seen, |told| told.min(seen));
+        self.0 = Some((standing.clone(), since));
+        now.saturating_sub(since)
     }
 
     /// The pause until the next look: four looks in the duration of the lease that is watched, or of one's own, and one
@@ -142,8 +144,8 @@ pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> 
         .await
         .map_err(|_| TakeError::NoAnswer { limit_ms: limit.as_millis() })??;
     let held_for = foreign(node, &standing).map_or(Duration::ZERO, |lease| lease.duration);
-    let now = node.clock.monotonic();
-    Ok(now.saturating_sub(watch.stands_for(&standing, now)) + held_for)
+    let stands_for = watch.stands_for(node, &standing);
+    Ok(node.clock.monotonic().saturating_sub(stands_for) + held_for)
 }
 
 /// A lease just written: where it stands, its epoch, and when by the monotonic clock the writing began.
@@ -160,9 +162,8 @@ async fn try_take(
     watch: &mut Watch,
 ) -> Result<Written, TakeError> {
     let standing = read_standing(node, stream).await?;
-    let now = node.clock.monotonic();
     if let Some(lease) = foreign(node, &standing) {
-        if watch.stands_for(&standing, now) < lease.duration {
+        if watch.stands_for(node, &standing) < lease.duration {
             debug!(connector_id, holder = lease.acquired_by, "another node holds the lease");
             return Err(TakeError::Held { holder: lease.acquired_by.clone() });
         }
@@ -358,10 +359,11 @@ async fn read_standing(node: &Node, stream: &StreamName) -> Result<Standing, Rea
     };
     match node.store.read_stream(read).await {
         Ok(page) => {
-            let lease = page.events.first().and_then(|event| Lease::read(event.data_slice()));
-            Ok(Standing { revision: Some(page.last_revision), lease })
+            let last = page.events.first();
+            let lease = last.and_then(|event| Lease::read(event.data_slice()));
+            Ok(Standing { revision: Some(page.last_revision), place: last.map(RecordedEvent::position), lease })
         }
-        Err(ReadError::StreamNotFound { .. }) => Ok(Standing { revision: None, lease: None }),
+        Err(ReadError::StreamNotFound { .. }) => Ok(Standing { revision: None, place: None, lease: None }),
         Err(error) => Err(error),
     }
 }

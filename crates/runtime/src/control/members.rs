@@ -8,10 +8,10 @@
 //! A node that hears nothing at all, not even itself, is blind: it judges nobody until it hears again, and then gives
 //! everybody a new start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use forebay_event::Revision;
+use forebay_event::{Position, Revision};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ use super::announce::{Announcement, NodeState};
 
 /// The most other nodes that are known at once.
 const MEMBERS_MAX: usize = 256;
+
+/// So many of the last announcements are remembered by their place in the log.
+const PLACES_MAX: usize = 32;
 
 /// Another node.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Members {
     pub(crate) read_to: Option<Revision>,
     /// When anything was last heard.
     contact: Duration,
+    /// Where the last announcements stand in the log, and when they were heard: what stands before one was there by then.
+    places: VecDeque<(Position, Duration)>,
     /// After so long without hearing anything this node is blind.
     blind_after: Duration,
 }
@@ -68,8 +73,27 @@ impl Members {
             for member in self.others.values_mut() {
                 member.heard = now;
             }
+            // A store that was away may have gone back to an earlier state, where places mean something else.
+            self.places.clear();
         }
         self.contact = now;
+    }
+
+    /// An announcement of whomever was heard, which stands there in the log.
+    pub(crate) fn heard_at(&mut self, place: Position, now: Duration) {
+        if self.places.back().is_some_and(|(last, _)| *last >= place) {
+            self.places.clear();
+        }
+        if self.places.len() >= PLACES_MAX {
+            self.places.pop_front();
+        }
+        self.places.push_back((place, now));
+    }
+
+    /// By when, at the latest, something was in the log that stands there, as far as announcements tell: the first one
+    /// behind it was heard then.
+    pub(crate) fn was_there_by(&self, place: Position) -> Option<Duration> {
+        self.places.iter().find(|(behind, _)| *behind > place).map(|(_, heard)| *heard)
     }
 
     /// Nothing was heard for so long that silence says nothing about the others.
@@ -182,5 +206,23 @@ mod tests {
         members.take_in(Revision::new(4), said(NodeState::Active), at(1));
         members.take_in(Revision::new(5), said(NodeState::Left), at(1));
         assert_eq!(members.others().count(), 0);
+    }
+
+    #[test]
+    fn what_stands_before_an_announcement_was_there_when_that_was_heard() {
+        let mut members = Members::new(at(5), at(0));
+        for number in 1..40 {
+            members.in_contact(at(number));
+            members.heard_at(Position::new(number * 10), at(number));
+        }
+        assert_eq!(members.was_there_by(Position::new(385)), Some(at(39)));
+        assert_eq!(members.was_there_by(Position::new(379)), Some(at(38)));
+        assert_eq!(members.was_there_by(Position::new(380)), Some(at(39)));
+        assert_eq!(members.was_there_by(Position::new(390)), None, "nothing stands behind it yet");
+        assert_eq!(members.was_there_by(Position::new(1)), Some(at(8)), "only so many are remembered");
+        members.heard_at(Position::new(5), at(40));
+        assert_eq!(members.was_there_by(Position::new(379)), None, "the log went back");
+        members.in_contact(at(600));
+        assert_eq!(members.was_there_by(Position::new(1)), None, "it was away");
     }
 }

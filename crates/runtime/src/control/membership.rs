@@ -213,6 +213,7 @@ fn take_in(node: &Node, cluster: &Cluster, events: &[RecordedEvent]) {
     members.in_contact(now);
     for event in events {
         members.read_to = Some(event.revision());
+        members.heard_at(event.position(), now);
         if let Some(said) = Announcement::read(event).filter(|said| said.node != node.config.node) {
             members.take_in(event.revision(), said, now);
         }
