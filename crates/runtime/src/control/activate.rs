@@ -200,6 +200,7 @@ impl Supervisor {
         if let Some(cluster) = &node.cluster {
             cluster.claim(&id, lease.epoch.0);
         }
+        self.stand_in.took(lease.epoch);
         let fenced = lost.clone();
         let end = self.run_leased(activation, &mut lifecycle, &lease, lost).await;
         if fenced.is_cancelled() || lease.release().await == Released::Lost {

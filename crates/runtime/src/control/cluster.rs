@@ -51,6 +51,8 @@ pub(crate) struct Place {
     pub(crate) node: Option<Uuid>,
     /// The live node that has it.
     pub(crate) holder: Option<Uuid>,
+    /// In which epoch that node says it has it.
+    pub(crate) epoch: u64,
     /// That node is silent for longer than it should be.
     pub(crate) is_suspect: bool,
     /// Its labels allow this node.
@@ -176,9 +178,9 @@ impl Cluster {
             members.others().filter(|member| member.is_suspect(now)).map(|member| member.said.node).collect();
         let mut wishes = Vec::new();
         let mut places = BTreeMap::new();
-        for (id, (_, holder)) in &holders {
-            let is_suspect = suspects.contains(holder);
-            places.insert(Arc::clone(id), Place { holder: Some(*holder), is_suspect, ..Place::default() });
+        for (id, (epoch, holder)) in &holders {
+            let (is_suspect, epoch) = (suspects.contains(holder), *epoch);
+            places.insert(Arc::clone(id), Place { holder: Some(*holder), epoch, is_suspect, ..Place::default() });
         }
         for slot in node.slots() {
             let entity = slot.entity();

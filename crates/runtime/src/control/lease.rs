@@ -35,6 +35,8 @@ pub(crate) const ACQUISITION_LIMIT: Duration = Duration::from_secs(60);
 const LOOKS_PER_LEASE: u32 = 4;
 /// The longest pause between two looks at somebody else's lease.
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What was released is left to whom it was released for, for the duration of a lease divided by this.
+const RELEASED_DIVISOR: u32 = 2;
 /// The shortest pause between two attempts of any kind.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 
@@ -137,13 +139,13 @@ pub(crate) async fn take(
 }
 
 /// Looks at a lease without taking it: when it is anybody's to take if it stays as it stands, by the monotonic clock and as
-/// far as this watch has seen.
+/// far as this watch has seen. What was released is on its way to somebody, and anybody's half a lease later.
 pub(crate) async fn look(node: &Node, connector_id: &str, watch: &mut Watch) -> Result<Duration, TakeError> {
     let limit = node.config.lease / LOOKS_PER_LEASE;
     let standing = timeout(limit, read_standing(node, &node.lease_stream(connector_id)))
         .await
         .map_err(|_| TakeError::NoAnswer { limit_ms: limit.as_millis() })??;
-    let held_for = foreign(node, &standing).map_or(Duration::ZERO, |lease| lease.duration);
+    let held_for = foreign(node, &standing).map_or(node.config.lease / RELEASED_DIVISOR, |lease| lease.duration);
     let stands_for = watch.stands_for(node, &standing);
     Ok(node.clock.monotonic().saturating_sub(stands_for) + held_for)
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_connector::Epoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -27,7 +28,7 @@ const UNRENEWED_LEASES: u32 = 3;
 /// Leases of other nodes' connectors are looked at once in so many leases.
 const LOOK_LEASES: u32 = 6;
 /// Who took a connector in place of another keeps it for so many leases before the plan counts again; twice as many each
-/// time that it had to again, up to the second.
+/// time that it had to again since anybody else took it, up to the second.
 const KEEP_LEASES: u32 = 3;
 const KEEP_LEASES_MAX: u32 = 30;
 
@@ -48,6 +49,8 @@ pub(super) struct StandIn {
     leases: u32,
     /// When that was.
     at: Duration,
+    /// In which epoch this node last had it.
+    epoch: Epoch,
 }
 
 /// What was seen while waiting.
@@ -160,6 +163,10 @@ impl Supervisor {
         self.hosted = false;
         self.keep_until = None;
         let elsewhere = place.holder.is_some_and(|holder| holder != self.node.config.node);
+        if elsewhere && place.epoch > self.stand_in.epoch.0 {
+            // Somebody else has taken it since: whom it is given to does take it.
+            self.stand_in.leases = 0;
+        }
         self.slot.hosting.lock().phase = if elsewhere { Phase::Elsewhere } else { Phase::Idle };
     }
 
@@ -209,6 +216,11 @@ impl Supervisor {
 }
 
 impl StandIn {
+    /// This node has the connector in a new epoch.
+    pub(super) fn took(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
     /// This node takes the connector in place of another once more; for how long it keeps it.
     fn again(&mut self, now: Duration, lease: Duration) -> Duration {
         let is_of_late = now.saturating_sub(self.at) < lease * KEEP_LEASES_MAX * 2;
