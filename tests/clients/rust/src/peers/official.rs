@@ -18,6 +18,11 @@ impl From<Error> for Wrong {
             Error::WrongExpectedVersion { current: CurrentRevision::NoStream, .. } => Self::Revision(None),
             Error::ResourceNotFound => Self::NotFound,
             Error::ResourceDeleted => Self::Deleted,
+            // Of a delete the client hands on the server's words; of an append it reads them.
+            Error::Grpc { message, .. } if message.contains("WrongExpectedVersion") => {
+                let actual = message.rsplit_once("Actual version: ").map(|(_, actual)| actual.trim_end_matches('.'));
+                Self::Revision(actual.and_then(|actual| actual.parse().ok()))
+            }
             other => Self::Other(other.to_string()),
         }
     }
@@ -51,7 +56,7 @@ fn seen(event: &kurrentdb::ResolvedEvent) -> Seen {
         is_json: event.is_json,
         data: event.data.to_vec(),
         metadata: event.custom_metadata.to_vec(),
-        created_us: u64::try_from(event.created.timestamp_micros()).expect("it was created after 1970"),
+        created_s: u64::try_from(event.created.timestamp()).expect("it was created after 1970"),
     }
 }
 

@@ -79,7 +79,7 @@ fn seen(event: &RecordedEvent) -> Seen {
         is_json: event.content_type() == ContentType::Json,
         data: event.data_slice().to_vec(),
         metadata: event.metadata_slice().to_vec(),
-        created_us: event.created().ticks() / 10,
+        created_s: event.created().unix_millis() / 1000,
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) struct Seen {
     pub(super) is_json: bool,
     pub(super) data: Vec<u8>,
     pub(super) metadata: Vec<u8>,
-    /// Microseconds since 1970: what both clients keep of it.
-    pub(super) created_us: u64,
+    /// Seconds since 1970: what both clients keep of it.
+    pub(super) created_s: u64,
 }
 
 /// Which way to read.
