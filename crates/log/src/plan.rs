@@ -27,6 +27,16 @@ pub(crate) enum Write {
 }
 
 impl Write {
+    /// Streams and types of all that it writes begin with `$`.
+    pub(crate) fn is_bookkeeping(&self) -> bool {
+        match self {
+            Self::Append(AppendRequest { stream, events, .. }) => {
+                stream.as_str().starts_with('$') && events.iter().all(|event| event.event_type.starts_with('$'))
+            }
+            Self::Delete(..) | Self::Tombstone(..) => false,
+        }
+    }
+
     /// What it takes in the queue and in a commit, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {

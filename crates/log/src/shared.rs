@@ -23,12 +23,27 @@ pub(crate) struct Live {
     pub(crate) closed: bool,
 }
 
+/// Who passes over bookkeeping is told at the latest after so many events of it.
+const BOOKKEEPING_UNTOLD_MAX: u64 = 1_000;
+
 /// The engine and the lock on its directory, which live and end together.
 pub(crate) struct OpenStore {
     /// The engine.
     pub(crate) engine: Engine,
     /// Keeps other processes out; dropped after the engine.
     pub(crate) directory: Directory,
+}
+
+/// A commit that becomes visible.
+pub(crate) struct Published {
+    /// The streams as it leaves them.
+    pub(crate) states: Vec<(StreamName, StreamState)>,
+    /// Its blocks.
+    pub(crate) blocks: Vec<Block>,
+    /// Position of its last event.
+    pub(crate) head: u64,
+    /// Streams and types of all its events begin with `$`.
+    pub(crate) is_bookkeeping: bool,
 }
 
 /// One open log.
@@ -38,6 +53,9 @@ pub(crate) struct Shared {
     ring: RwLock<Ring>,
     cache: Mutex<BlockCache>,
     live: watch::Sender<Live>,
+    /// The head when others than bookkeeping were last written, for those who pass over bookkeeping: leases and heartbeats
+    /// of connectors would wake each of them several hundred times a second.
+    others: watch::Sender<u64>,
     /// Bounds on appends.
     pub(crate) limits: LogLimits,
     /// Where the time comes from.
@@ -52,6 +70,7 @@ impl Shared {
             ring: RwLock::default(),
             cache: Mutex::default(),
             live: watch::Sender::new(Live { head, closed: false }),
+            others: watch::Sender::new(head),
             limits,
             clock,
         }
@@ -67,6 +86,11 @@ impl Shared {
         self.live.subscribe()
     }
 
+    /// The same for who passes over bookkeeping: changes when others were written, or much bookkeeping.
+    pub(crate) fn watch_others(&self) -> watch::Receiver<u64> {
+        self.others.subscribe()
+    }
+
     /// Does something with the engine; fails when the log is closed.
     pub(crate) fn with_engine<T>(&self, work: impl FnOnce(&Engine) -> Result<T, ReadError>) -> Result<T, ReadError> {
         match &*self.store.read() {
@@ -76,18 +100,27 @@ impl Shared {
     }
 
     /// Makes a commit visible: states, blocks and head at once, as far as any reader can tell.
-    pub(crate) fn publish(&self, states: Vec<(StreamName, StreamState)>, blocks: Vec<Block>, head: u64) {
+    pub(crate) fn publish(&self, commit: Published) {
+        let Published { states, blocks, head, is_bookkeeping } = commit;
         let mut cache = self.states.lock();
         for (stream, state) in states {
             cache.insert(stream, state);
         }
         self.ring.write().push(blocks);
         self.live.send_modify(|live| live.head = head);
+        self.others.send_if_modified(|told| {
+            let is_due = !is_bookkeeping || head - *told >= BOOKKEEPING_UNTOLD_MAX;
+            if is_due {
+                *told = head;
+            }
+            is_due
+        });
     }
 
     /// Ends everything: readers are refused, subscribers wake, the directory is free for others.
     pub(crate) fn shut(&self) {
         self.live.send_modify(|live| live.closed = true);
+        self.others.send_modify(|_| {});
         drop(self.store.write().take());
     }
 

@@ -22,6 +22,8 @@ use crate::states::{StreamState, Visible};
 pub(crate) struct AllSubscription {
     shared: Arc<Shared>,
     live: watch::Receiver<Live>,
+    /// What is waited for instead where bookkeeping is passed over.
+    others: Option<watch::Receiver<u64>>,
     filter: EventFilter,
     limit: PageLimit,
     checkpoint_every: usize,
@@ -49,9 +51,11 @@ impl AllSubscription {
             }
             LogPoint::At(from) => from.commit(),
         };
+        let others = subscribe.filter.leaves_out_bookkeeping().then(|| shared.watch_others());
         Ok(Self {
             shared,
             live,
+            others,
             filter: subscribe.filter,
             limit: subscribe.limit,
             checkpoint_every: subscribe.checkpoint_every.max(1),
@@ -99,6 +103,10 @@ impl AllSubscription {
 impl Subscription for AllSubscription {
     async fn next(&mut self) -> Result<Notice, SubscribeError> {
         loop {
+            // Looked at before the head, which is written first: what comes in between wakes the wait below.
+            if let Some(others) = &mut self.others {
+                others.mark_unchanged();
+            }
             let Live { head, closed } = *self.live.borrow_and_update();
             if closed {
                 return Err(SubscribeError::Closed);
@@ -120,7 +128,11 @@ impl Subscription for AllSubscription {
                 self.is_caught_up = true;
                 return Ok(Notice::CaughtUp { position: position(self.next - 1) });
             }
-            self.live.changed().await.map_err(|_| SubscribeError::Closed)?;
+            let changed = match &mut self.others {
+                Some(others) => others.changed().await,
+                None => self.live.changed().await,
+            };
+            changed.map_err(|_| SubscribeError::Closed)?;
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::options::{
 use crate::plan::{Plan, Planned, Write};
 use crate::recent_ids::RecentIds;
 use crate::repack;
-use crate::shared::Shared;
+use crate::shared::{Published, Shared};
 
 /// The log counts as idle when nothing was asked for so long.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -232,7 +232,8 @@ impl Writer {
                 // What was committed is durable, so it is acknowledged; nothing is written behind it.
                 self.poisoned = Some(format!("the high-water position was not written: {error}"));
             }
-            shared.publish(states, blocks, head);
+            let is_bookkeeping = group.iter().all(|waiting| waiting.write.is_bookkeeping());
+            shared.publish(Published { states, blocks, head, is_bookkeeping });
             Ok(answers)
         });
         match outcome {

@@ -44,6 +44,9 @@ pub enum Matcher {
 
 /// Compiled regular expressions larger than this are refused.
 pub(crate) const REGEX_SIZE_MAX: usize = 1 << 20;
+/// What clients send to leave out system events, in the forms that are known.
+const NO_DOLLAR: [&str; 2] = [r"^[^\$]", r"^[^$]"];
+const NO_DOLLAR_EXCLUDED: [&str; 2] = [r"^(?:\$)", r"^(?:\$.*)"];
 /// An expression begins with at most so many look-aheads.
 const LOOK_AHEADS_MAX: usize = 8;
 
@@ -71,6 +74,17 @@ impl Matcher {
         }
     }
 
+    /// Whether surely nothing matches that begins with `$`.
+    fn needs_other_than_dollar(&self) -> bool {
+        match self {
+            Self::Prefixes(prefixes) => prefixes.iter().all(|prefix| !prefix.is_empty() && !prefix.starts_with('$')),
+            Self::Regex(regex) => begins_with_other_than_dollar(regex.as_str()),
+            Self::Except { excluded, kept } => {
+                NO_DOLLAR_EXCLUDED.contains(&excluded.as_str()) || kept.needs_other_than_dollar()
+            }
+        }
+    }
+
     fn matches(&self, text: &str) -> bool {
         match self {
             Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| text.starts_with(prefix.as_str())),
@@ -78,6 +92,18 @@ impl Matcher {
             Self::Except { excluded, kept } => !excluded.is_match(text) && kept.matches(text),
         }
     }
+}
+
+/// Whether an expression is anchored and begins with a plain character, or with the class of all but `$`. Of all others
+/// nothing is said.
+fn begins_with_other_than_dollar(expression: &str) -> bool {
+    if NO_DOLLAR.contains(&expression) {
+        return true;
+    }
+    let Some(rest) = expression.strip_prefix('^').filter(|rest| !rest.contains('|')) else { return false };
+    let mut characters = rest.chars();
+    let begins_plainly = characters.next().is_some_and(|first| first.is_ascii_alphanumeric() || first == '_');
+    begins_plainly && !characters.next().is_some_and(|second| "?*{".contains(second))
 }
 
 /// Compiles `expression`, which is `given` or a part of it.
@@ -96,6 +122,15 @@ impl EventFilter {
             Self::ExcludeSystem => !event.is_system(),
             Self::Where(FilterSubject::Stream, matcher) => matcher.matches(event.stream()),
             Self::Where(FilterSubject::EventType, matcher) => matcher.matches(event.event_type()),
+        }
+    }
+
+    /// Whether no bookkeeping passes: no event whose stream and type both begin with `$`. False when that is not sure.
+    pub fn leaves_out_bookkeeping(&self) -> bool {
+        match self {
+            Self::All => false,
+            Self::ExcludeSystem => true,
+            Self::Where(_, matcher) => matcher.needs_other_than_dollar(),
         }
     }
 
@@ -140,6 +175,37 @@ mod tests {
     fn system_events_are_told_by_their_type() {
         assert!(!EventFilter::ExcludeSystem.matches(&event("s", "$metadata")));
         assert!(EventFilter::ExcludeSystem.matches(&event("$s", "A")));
+    }
+
+    #[test]
+    fn bookkeeping_is_left_out_only_where_that_is_sure() {
+        let by = |subject, matcher| EventFilter::Where(subject, matcher).leaves_out_bookkeeping();
+        let prefixes = |texts: &[&str]| Matcher::Prefixes(texts.iter().map(|text| (*text).to_owned()).collect());
+        assert!(EventFilter::ExcludeSystem.leaves_out_bookkeeping() && !EventFilter::All.leaves_out_bookkeeping());
+        assert!(by(FilterSubject::Stream, prefixes(&["order-", "cart-"])));
+        for texts in [&["order-", "$c"][..], &[""]] {
+            assert!(!by(FilterSubject::EventType, prefixes(texts)));
+        }
+        let expressions = [
+            (r"^[^\$]", true),
+            (r"^[^$]", true),
+            (r"^(?!\$).*", true),
+            ("^order-[0-9]+$", true),
+            ("order", false),
+            ("^o?", false),
+            ("^o*x", false),
+            (r"^o{0}\$", false),
+            (r"^a|^\$", false),
+            (r"^\$", false),
+            ("^.", false),
+            ("^(?!a)b", true),
+            ("^(?!a)", false),
+        ];
+        for (expression, sure) in expressions {
+            let matcher = Matcher::regex(expression).unwrap();
+            assert!(!(sure && matcher.matches("$conn-ctrl-lease")), "{expression}");
+            assert_eq!(by(FilterSubject::Stream, matcher), sure, "{expression}");
+        }
     }
 
     #[test]

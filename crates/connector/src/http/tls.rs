@@ -58,8 +58,20 @@ fn machine_roots() -> &'static RootCertStore {
     })
 }
 
-/// Builds the configuration of secure HTTP connections.
+/// The configuration of secure HTTP connections; the same one for all that trust and show nothing of their own, since a copy
+/// of the machine's roots for each would be most of what a connector takes.
 pub(super) fn http_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, InvalidTls> {
+    static PLAIN: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let TlsOptions { ca_certificate, client_certificate, client_key } = options;
+    let is_plain = ca_certificate.is_none() && client_certificate.is_none() && client_key.is_none();
+    if let Some(config) = PLAIN.get().filter(|_| is_plain) {
+        return Ok(Arc::clone(config));
+    }
+    let config = own_http_config(options)?;
+    Ok(if is_plain { Arc::clone(PLAIN.get_or_init(|| config)) } else { config })
+}
+
+fn own_http_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, InvalidTls> {
     let mut config = client_config(options)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

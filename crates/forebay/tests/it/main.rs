@@ -21,6 +21,7 @@ mod blocked;
 mod sql_kills;
 mod stale_owner;
 mod stale_epoch;
+mod crowd;
 mod shutdown;
 mod refusals;
 mod disk_full;

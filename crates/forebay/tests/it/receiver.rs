@@ -1,6 +1,6 @@
 //! Owns the receiver: an HTTP server that records deliveries, and can be slow, refuse, or be down.
 //!
-//! Where it is told to, it remembers the highest epoch of each connector and refuses lower ones, as the guide advises.
+//! Where it is told to, it remembers the highest epoch of each connector and lane and refuses lower ones, as the guide advises.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -43,8 +43,8 @@ struct Desk {
     asked: AtomicU64,
     /// Owners of the past are refused.
     fences: AtomicBool,
-    /// The highest epoch seen of each connector.
-    epochs: Mutex<BTreeMap<String, u64>>,
+    /// The highest epoch seen of each connector and lane.
+    epochs: Mutex<BTreeMap<(String, u32), u64>>,
     stale: AtomicU64,
 }
 
@@ -110,7 +110,7 @@ impl Receiver {
         self.desk.refused.load(Ordering::SeqCst)
     }
 
-    /// Refuses deliveries of an epoch lower than one seen before of the same connector, from now on.
+    /// Refuses deliveries of an epoch lower than one seen before of the same connector and lane, from now on.
     pub(crate) fn fence(&self) {
         self.desk.fences.store(true, Ordering::SeqCst);
     }
@@ -122,7 +122,8 @@ impl Receiver {
 
     /// The highest epoch seen of a connector; 0 before the first.
     pub(crate) fn epoch(&self, connector_id: &str) -> u64 {
-        self.desk.epochs.lock().unwrap().get(connector_id).copied().unwrap_or(0)
+        let epochs = self.desk.epochs.lock().unwrap();
+        epochs.iter().filter(|((id, _), _)| id == connector_id).map(|(_, epoch)| *epoch).max().unwrap_or(0)
     }
 
     /// Takes so long for every delivery from now on.
@@ -164,7 +165,10 @@ impl Desk {
         } else if complete {
             let header = |name: &str| parts.headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap();
             let number = |name: &str| header(name).parse().unwrap();
-            if self.is_stale(header("esdb-connector-id"), number("forebay-epoch")) {
+            if self.is_stale(
+                (header("esdb-connector-id"), header("forebay-lane").parse().unwrap()),
+                number("forebay-epoch"),
+            ) {
                 *response.status_mut() = STALE;
                 return response;
             }
@@ -186,9 +190,9 @@ impl Desk {
     }
 
     /// The epoch is lower than one seen before; else it is remembered.
-    fn is_stale(&self, connector_id: &str, epoch: u64) -> bool {
+    fn is_stale(&self, (connector_id, lane): (&str, u32), epoch: u64) -> bool {
         let mut epochs = self.epochs.lock().unwrap();
-        let highest = epochs.entry(connector_id.to_owned()).or_insert(0);
+        let highest = epochs.entry((connector_id.to_owned(), lane)).or_insert(0);
         let is_stale = epoch < *highest && self.fences.load(Ordering::SeqCst);
         *highest = epoch.max(*highest);
         self.stale.fetch_add(u64::from(is_stale), Ordering::SeqCst);

@@ -186,7 +186,11 @@ impl Supervisor {
         let (node, slot) = (Arc::clone(&self.node), Arc::clone(&self.slot));
         let id = Arc::clone(&slot.entity().id);
         let mut lifecycle = Lifecycle::of(&node, &id);
-        lifecycle.reach(HostState::Activating, None).await;
+        // Who only waits for its turn says nothing before it has the lease: a thousand that try again and again would keep
+        // the store from answering any of them.
+        if self.slot.entity().live().is_some_and(|facts| facts.state == ConnectorState::Activating) {
+            lifecycle.reach(HostState::Activating, None).await;
+        }
         let lost = CancellationToken::new();
         let lease = match self.take_lease(activation, &lost).await {
             Some(Ok(lease)) => lease,
@@ -197,6 +201,7 @@ impl Supervisor {
             }
         };
         self.hosted = true;
+        lifecycle.reach(HostState::Activating, None).await;
         if let Some(cluster) = &node.cluster {
             cluster.claim(&id, lease.epoch.0);
         }

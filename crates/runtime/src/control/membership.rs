@@ -22,6 +22,9 @@ const TAKEN_PAUSE: Duration = Duration::from_millis(200);
 const GIVEN_UP_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause before the stream of nodes is opened again, and the pause before an announcement is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// After a plan comes a rest of so many times what it took: with a thousand connectors that start at once, planning after
+/// each change would be most of the work.
+const PLAN_REST: u32 = 4;
 /// Silence is judged so much behind its end, so that it has ended by any rounding.
 const JUDGE_LATE: Duration = Duration::from_millis(1);
 
@@ -77,12 +80,14 @@ pub(crate) async fn take_part(node: Arc<Node>) {
         announce_at: now,
         told: BTreeMap::new(),
         state: NodeState::Active,
+        plan_at: now,
+        is_planned: true,
     };
     while !part.is_over(cluster) {
         part.wait(cluster).await;
         part.announce_when_due(cluster).await;
         part.listen_when_due(cluster).await;
-        cluster.plan_anew(&node);
+        part.plan_when_due(cluster);
     }
     part.state = NodeState::Left;
     part.announce(cluster).await;
@@ -98,6 +103,10 @@ struct Part {
     /// What was last told to be this node's.
     told: BTreeMap<String, u64>,
     state: NodeState,
+    /// The next plan is made at this time or later.
+    plan_at: Duration,
+    /// Nothing has happened since the last plan.
+    is_planned: bool,
 }
 
 impl Part {
@@ -111,7 +120,8 @@ impl Part {
         let now = self.node.clock.monotonic();
         let judge_at = cluster.members.lock().next_change(now).map(|left| now + left + JUDGE_LATE);
         let listen_at = if self.heard.is_none() { Some(self.listen_at) } else { None };
-        let next = [Some(self.announce_at), judge_at, listen_at].into_iter().flatten().min().unwrap_or(now);
+        let plan_at = if self.is_planned { None } else { Some(self.plan_at) };
+        let next = [Some(self.announce_at), judge_at, listen_at, plan_at].into_iter().flatten().min().unwrap_or(now);
         let closing = self.node.closing.clone();
         tokio::select! {
             biased;
@@ -128,6 +138,17 @@ impl Part {
             let gave_up = self.told.keys().any(|id| !claims.contains_key(id));
             let pause = if gave_up { GIVEN_UP_PAUSE } else { TAKEN_PAUSE };
             self.announce_at = self.announce_at.min(self.node.clock.monotonic() + pause);
+        }
+    }
+
+    /// Plans anew, unless the last plan was made too shortly before.
+    fn plan_when_due(&mut self, cluster: &Cluster) {
+        let began = self.node.clock.monotonic();
+        self.is_planned = began >= self.plan_at;
+        if self.is_planned {
+            cluster.plan_anew(&self.node);
+            let ended = self.node.clock.monotonic();
+            self.plan_at = ended + ended.saturating_sub(began) * PLAN_REST;
         }
     }
 

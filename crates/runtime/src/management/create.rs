@@ -98,14 +98,19 @@ async fn set_up_streams(node: &Node, id: &str, anew: bool) -> Result<(), Command
         hide(node, &checkpoints).await?;
         hide(node, &node.parked_stream(id)).await?;
     }
-    for stream in [checkpoints, node.lifecycle_stream(id), node.lease_stream(id)] {
-        let (metadata, _) = node.store.metadata(&stream).await?;
-        if metadata.max_count() == Some(STREAM_EVENTS_MAX) {
-            continue;
-        }
-        let metadata = metadata.with_max_count(STREAM_EVENTS_MAX);
-        node.store.set_metadata(&stream, ExpectedRevision::Any, metadata).await.map_err(CommandError::Append)?;
+    let (lifecycle, leases) = (node.lifecycle_stream(id), node.lease_stream(id));
+    tokio::try_join!(bound(node, &checkpoints), bound(node, &lifecycle), bound(node, &leases))?;
+    Ok(())
+}
+
+/// Bounds one stream, unless it is bounded so already.
+async fn bound(node: &Node, stream: &StreamName) -> Result<(), CommandError> {
+    let (metadata, _) = node.store.metadata(stream).await?;
+    if metadata.max_count() == Some(STREAM_EVENTS_MAX) {
+        return Ok(());
     }
+    let metadata = metadata.with_max_count(STREAM_EVENTS_MAX);
+    node.store.set_metadata(stream, ExpectedRevision::Any, metadata).await.map_err(CommandError::Append)?;
     Ok(())
 }
 

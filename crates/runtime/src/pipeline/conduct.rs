@@ -29,6 +29,9 @@ const REPORTS_AT_ONCE: usize = 64;
 const CHECKPOINT_GAP: Duration = Duration::from_millis(50);
 /// Where nothing was settled but much was passed over, a checkpoint is written this often at most.
 const PASSED_OVER_INTERVAL: Duration = Duration::from_secs(30);
+/// Each such checkpoint doubles the time until the next, up to this, until something is settled: a thousand connectors at
+/// rest write two in a second together, and a restart passes over so much once more.
+const PASSED_OVER_INTERVAL_MAX: Duration = Duration::from_secs(480);
 /// Passing over less than this, in positions, is not worth a checkpoint: each one is an event that every other connector
 /// passes over, and connectors at rest would keep each other busy for ever.
 const PASSED_OVER_MIN: u64 = 1_000;
@@ -72,6 +75,8 @@ pub(super) struct Conductor {
     stored: Option<Mark>,
     settled_since: u64,
     written_at: Instant,
+    /// How long after a checkpoint another one is written only for what was passed over.
+    passed_over_pause: Duration,
     failure: Option<PipelineFailure>,
     last_created: Option<Timestamp>,
 }
@@ -116,6 +121,7 @@ impl Conductor {
             stored: begin.mark,
             settled_since: 0,
             written_at: Instant::now(),
+            passed_over_pause: PASSED_OVER_INTERVAL,
             failure: None,
             last_created: None,
             parts,
@@ -127,6 +133,7 @@ impl Conductor {
         if self.parts.autocommit.enabled {
             // Claims the stream: from here on an earlier owner is refused, and a crash begins where this run began.
             self.begin_write();
+            self.passed_over_pause = PASSED_OVER_INTERVAL;
         }
         let mut checkpoints = ticker(self.parts.autocommit.interval.0.max(INTERVAL_MIN));
         let mut lag = ticker(LAG_INTERVAL);
@@ -158,7 +165,7 @@ impl Conductor {
                     }
                 }
                 Woken::CheckpointDue => {
-                    let has_passed = self.has_passed_over() && self.written_at.elapsed() >= PASSED_OVER_INTERVAL;
+                    let has_passed = self.has_passed_over() && self.written_at.elapsed() >= self.passed_over_pause;
                     self.write_if(self.settled_since > 0 || has_passed);
                 }
                 Woken::LagDue => self.look_up_lag(),
@@ -283,6 +290,9 @@ impl Conductor {
 
     fn begin_write(&mut self) {
         let checkpoint = self.checkpoint();
+        let is_at_rest = self.settled_since == 0;
+        self.passed_over_pause =
+            if is_at_rest { (self.passed_over_pause * 2).min(PASSED_OVER_INTERVAL_MAX) } else { PASSED_OVER_INTERVAL };
         self.settled_since = 0;
         self.written_at = Instant::now();
         let writer = self.parts.writer.clone();
@@ -400,12 +410,13 @@ impl Conductor {
     /// Looks the end of the log up in the background; a slow store delays nothing but the number.
     fn look_up_lag(&self) {
         let (store, metrics) = (Arc::clone(&self.parts.surroundings.store), self.parts.metrics.clone());
+        let log_end = self.parts.surroundings.traffic.log_end();
         let settled = self.tracker.low_water().map_or(0, |mark| mark.position.commit());
         let is_behind = !self.progress.caught_up || self.progress.in_flight() > 0;
         let age = self.last_created.map(|created| self.parts.surroundings.clock.now().since(created).as_secs());
         let age = age.filter(|_| is_behind).unwrap_or(0);
         tokio::spawn(async move {
-            if let Ok(Ok(head)) = tokio::time::timeout(LAG_INTERVAL, store.head()).await {
+            if let Ok(Ok(head)) = tokio::time::timeout(LAG_INTERVAL, log_end.look(&*store)).await {
                 metrics.lag(head.map_or(0, Position::commit).saturating_sub(settled), age);
             }
         });

@@ -34,6 +34,7 @@ mod rate;
 mod pace;
 mod concurrency;
 mod signal;
+mod log_end;
 mod traffic;
 mod flow;
 mod deliver;

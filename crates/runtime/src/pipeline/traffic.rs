@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, BreakerLimits, BreakerState, Change, Pass};
 use super::concurrency::Concurrency;
 use super::gate::Gate;
+use super::log_end::LogEnd;
 use super::pace::Pace;
 use super::rate::{RateGuard, RateLimits};
 use super::signal::{Follower, Signal};
@@ -26,13 +27,15 @@ struct Shared {
     /// Places that some connector sends to now.
     endpoints: Mutex<HashMap<String, Weak<Endpoint>>>,
     reading: Arc<Gate>,
+    log_end: Arc<LogEnd>,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         // Half the processors read and filter at most; the others deliver and answer.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let shared = Shared { endpoints: Mutex::default(), reading: Gate::new(processors / 2) };
+        let shared =
+            Shared { endpoints: Mutex::default(), reading: Gate::new(processors / 2), log_end: Arc::default() };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -41,6 +44,11 @@ impl Traffic {
     /// The gate at which readers take turns.
     pub(super) fn reading(&self) -> Arc<Gate> {
         Arc::clone(&self.shared.reading)
+    }
+
+    /// Where the log ends, looked up for all connectors at once.
+    pub(super) fn log_end(&self) -> Arc<LogEnd> {
+        Arc::clone(&self.shared.log_end)
     }
 
     /// The place of this name, the same for all that use it at the same time.

@@ -136,6 +136,7 @@ fn finish(shape: &Shape, batch: &Batch, uri: Uri, content: Content) -> Request<F
     let Content { mut headers, body, content_type, key } = content;
     headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     headers.insert(HeaderName::from_static("forebay-epoch"), HeaderValue::from(batch.epoch().0));
+    headers.insert(HeaderName::from_static("forebay-lane"), HeaderValue::from(batch.lane().0));
     if let Some(signer) = &shape.signer {
         let id = format!("msg_{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()).simple());
         let seconds = batch.at().unix_millis() / 1000;

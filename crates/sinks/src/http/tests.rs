@@ -247,7 +247,8 @@ async fn an_owner_of_the_past_is_told_apart_in_every_mode_and_waits() {
         let (receiver, highest) = (Receiver::start().await.unwrap(), Mutex::new(0));
         receiver.answer_with(move |_, request| {
             let epoch: u64 = request.header("forebay-epoch").unwrap().parse().unwrap();
-            assert_eq!(request.header("esdb-connector-id"), Some("sample"));
+            let of = (request.header("esdb-connector-id"), request.header("forebay-lane"));
+            assert_eq!(of, (Some("sample"), Some("0")));
             let mut highest = highest.lock().unwrap();
             *highest = epoch.max(*highest);
             Reply::status(if epoch < *highest { 421 } else { 200 })

@@ -48,7 +48,8 @@ fn is_denied<T>(outcome: kurrentdb::Result<T>) -> bool {
 
 /// Says all of it.
 pub(crate) async fn converse(program: &str, is_tls: bool) -> kurrentdb::Result<()> {
-    let server = Server::start_with(program, is_tls, &[("FOREBAY_AUTH", "on"), ("FOREBAY_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+    let server =
+        Server::start_with(program, is_tls, &[("FOREBAY_AUTH", "on"), ("FOREBAY_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
     let settings = |who: &str| server.uri_as("kurrentdb", who).parse().expect("it is a connection string");
     let client = |who: &str| Client::new(settings(who)).expect("the settings are valid");
     let operator = Operator::new(settings("admin:root-pw@")).expect("the settings are valid");

@@ -9,6 +9,7 @@ mod catch_up;
 mod server;
 mod parts;
 mod credentials;
+mod peers;
 
 use kurrentdb::Client;
 
@@ -40,6 +41,10 @@ async fn converse(program: &str) -> kurrentdb::Result<()> {
             let way = if is_tls { "over TLS" } else { "in clear text" };
             println!("ok kurrentdb {scheme}: 7 parts passed {way}");
         }
+        let uri = server.uri("kurrentdb");
+        let client = Client::new(uri.parse().expect("it is a connection string")).expect("the settings are valid");
+        let told = peers::compare(&client, &uri).await;
+        println!("ok kurrentdb and our own client: {told} answers and events are the same");
         credentials::converse(program, is_tls).await?;
     }
     Ok(())
