@@ -13,21 +13,28 @@ use crate::pipeline::{ParkedCount, last_count};
 impl Connectors {
     /// The connectors that fit, in the order of their creation.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<ConnectorView>, QueryError> {
-        let mut found: Vec<_> = self
-            .node()
-            .slots()
-            .into_iter()
-            .filter_map(|slot| {
-                let place = fits(&query, &slot)?;
-                Some((place, slot))
-            })
-            .collect();
-        found.sort_by_key(|(place, _)| *place);
+        let found = self.found(&query);
         let mut views = Vec::with_capacity(found.len());
-        for (_, slot) in found {
+        for slot in found {
             views.extend(view(self.node(), &slot).await?);
         }
         Ok(views)
+    }
+
+    /// The same as this node remembers them, without asking the store: without positions and without what is parked.
+    pub fn list_remembered(&self, query: &ListQuery) -> Vec<ConnectorView> {
+        let remembered = |slot: Arc<Slot>| {
+            let entity = slot.entity();
+            shown(self.node(), &slot, &entity.id, entity.facts.as_ref()?)
+        };
+        self.found(query).into_iter().filter_map(remembered).collect()
+    }
+
+    fn found(&self, query: &ListQuery) -> Vec<Arc<Slot>> {
+        let slots = self.node().slots().into_iter();
+        let mut found: Vec<_> = slots.filter_map(|slot| Some((fits(query, &slot)?, slot))).collect();
+        found.sort_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// One connector; deleted ones are found as well.
