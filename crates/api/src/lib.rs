@@ -29,5 +29,6 @@ pub mod testing;
 pub use connectors::{FileFormat, ParseError, parse_connector_file};
 pub use limits::AppendLimits;
 pub use openapi::document as openapi_document;
+pub use origin::TrustedHosts;
 pub use router::{Api, NodeFacts, router};
 pub use waiting::waiting_router;

@@ -1,8 +1,9 @@
 //! Owns where a request comes from: what pages of other sites may do, and the address as the caller has it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::{Authority, Scheme};
@@ -55,11 +56,13 @@ pub(crate) fn any_site() -> CorsLayer {
 /// Refuses requests that a browser sends for a page of another site.
 ///
 /// A connector writes to files and sends to URLs; without this any page that an operator opens could make one.
-pub(crate) async fn same_site_only(request: Request, next: Next) -> Response {
+/// A page of a trusted host may: a proxy may name this server otherwise than the browser names the proxy.
+pub(crate) async fn same_site_only(State(trusted): State<TrustedHosts>, request: Request, next: Next) -> Response {
     let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
     let origin = origin.to_str().unwrap_or_default().to_owned();
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
-    if !authority.is_empty() && authority.eq_ignore_ascii_case(host(&request)) {
+    let is_own = !authority.is_empty() && authority.eq_ignore_ascii_case(host(&request));
+    if is_own || trusted.has(authority) {
         next.run(request).await
     } else {
         Refusal::foreign_origin(&origin).into_response()
@@ -70,13 +73,34 @@ pub(crate) async fn same_site_only(request: Request, next: Next) -> Response {
 ///
 /// A page can have its own name lead to the loopback address, and is then of the same site as the server. It cannot
 /// choose the host that the browser names: so a server that serves this machine alone is asked for by an address or by
-/// `localhost`, whatever comes from elsewhere.
-pub(crate) async fn this_machine_only(request: Request, next: Next) -> Response {
+/// `localhost`, whatever comes from elsewhere. Behind a proxy on the same machine it is asked for by the proxy's name,
+/// which has to be a trusted one.
+pub(crate) async fn this_machine_only(State(trusted): State<TrustedHosts>, request: Request, next: Next) -> Response {
     let host = host(&request);
-    if is_this_machine(host) {
+    if is_this_machine(host) || trusted.has(host) {
         return next.run(request).await;
     }
     Refusal::foreign_host(host).into_response()
+}
+
+/// Names by which this server is known to be reached besides its own. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedHosts {
+    names: Arc<[String]>,
+}
+
+impl TrustedHosts {
+    /// Trusts these names, in any case and at any port.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
+    }
+
+    /// Whether a host, with or without a port, is one of them.
+    fn has(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host().trim_end_matches('.');
+        self.names.iter().any(|trusted| trusted.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Whether a host, with or without a port, is an address or a name of this machine that no name server can give away.
@@ -111,6 +135,20 @@ fn host(request: &Request) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trusted_hosts_are_compared_by_name_alone() {
+        let trusted = TrustedHosts::new(["Forebay.Example".to_owned()]);
+        for host in ["forebay.example", "FOREBAY.example:8443", "forebay.example."] {
+            assert!(trusted.has(host), "{host}");
+        }
+        for host in
+            ["", "example", "a.forebay.example", "forebay.example.evil.test", "forebay.example@evil.test", "null"]
+        {
+            assert!(!trusted.has(host), "{host}");
+        }
+        assert!(!TrustedHosts::default().has(""));
+    }
 
     #[test]
     fn this_machine_has_addresses_and_one_name() {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::limits::AppendLimits;
 use crate::operations::OperationsApi;
+use crate::origin::TrustedHosts;
 use crate::request::MANAGEMENT_BODY_SIZE_MAX;
 use crate::routes::{mount, unknown_path};
 use crate::status::Refusal;
@@ -40,6 +41,8 @@ pub struct Api {
     pub node: NodeFacts,
     /// Whether it serves this machine alone: then who manages it must have asked for this machine by name.
     pub is_local: bool,
+    /// Names by which it is managed besides, such as that of a proxy on the same machine.
+    pub trusted_hosts: TrustedHosts,
     /// Whether requests come over TLS.
     pub is_tls: bool,
     /// What one append may hold, as the store has it.
@@ -65,19 +68,20 @@ pub struct NodeFacts {
 pub fn router(api: Api) -> Router {
     let (is_local, is_tls) = (api.is_local, api.is_tls);
     let access = api.access.clone();
+    let same_site = middleware::from_fn_with_state(api.trusted_hosts.clone(), origin::same_site_only);
+    let this_machine = middleware::from_fn_with_state(api.trusted_hosts.clone(), origin::this_machine_only);
     let streams_api = StreamsApi::new(access.clone(), api.stopping.clone());
     let instance = Uuid::new_v4();
     let grpc = grpc::routes(&api, streams_api.clone(), instance);
     let streams = streams_router(streams_api);
     let connectors = mount(connectors::ROUTES, api.connectors.clone(), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
-        .layer(middleware::from_fn(origin::same_site_only));
-    let connectors =
-        if is_local { connectors.layer(middleware::from_fn(origin::this_machine_only)) } else { connectors };
+        .layer(same_site.clone());
+    let connectors = if is_local { connectors.layer(this_machine.clone()) } else { connectors };
     let users = mount(users::ROUTES, access.clone(), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
-        .layer(middleware::from_fn(origin::same_site_only));
-    let users = if is_local { users.layer(middleware::from_fn(origin::this_machine_only)) } else { users };
+        .layer(same_site);
+    let users = if is_local { users.layer(this_machine) } else { users };
     let operations = mount(operations::ROUTES, OperationsApi::new(api, instance), &access)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BODY_SIZE_MAX))
         .layer(origin::any_site());

@@ -38,6 +38,8 @@ pub struct Config {
     pub auth: Option<bool>,
     /// Whether `$all` in an access list covers callers without credentials.
     pub anonymous_streams: bool,
+    /// Names by which a server on a loopback address is managed besides its own, such as that of a proxy before it.
+    pub trusted_hosts: Vec<String>,
     /// The password of the user `admin`, until it has one.
     pub admin_password: FirstPassword,
     /// The password of the user `ops`, until it has one.
@@ -81,6 +83,7 @@ impl Default for Config {
             insecure: false,
             auth: None,
             anonymous_streams: false,
+            trusted_hosts: Vec::new(),
             admin_password: FirstPassword::Generated,
             ops_password: FirstPassword::Generated,
             data: PathBuf::from("./forebay-data"),

@@ -55,6 +55,11 @@ const KEYS: &[Key] = &[
         set: |c, g| put(&mut c.anonymous_streams, g.text()?.parse().ok()),
     },
     Key {
+        name: "trusted_hosts",
+        expected: "names such as forebay.example, without scheme and port",
+        set: |c, g| put(&mut c.trusted_hosts, host_names(g)),
+    },
+    Key {
         name: "admin_password",
         expected: "a password of 1 to 1024 bytes",
         set: |c, g| put(&mut c.admin_password, password(g)),
@@ -80,7 +85,11 @@ const KEYS: &[Key] = &[
         expected: "a connection string such as esdb://node1:2113,node2:2113",
         set: |c, g| put(&mut c.store, g.filled()?.parse().ok().map(Some)),
     },
-    Key { name: "connectors", expected: "files or directories", set: |c, g| put(&mut c.connectors, g.paths()) },
+    Key {
+        name: "connectors",
+        expected: "files or directories",
+        set: |c, g| put(&mut c.connectors, Some(g.items().into_iter().map(PathBuf::from).collect())),
+    },
     Key { name: "log.format", expected: "text or json", set: |c, g| put(&mut c.log_format, log_format(g.text()?)) },
     Key {
         name: "log.level",
@@ -187,12 +196,10 @@ impl Given {
         self.text().filter(|text| !text.is_empty())
     }
 
-    fn paths(&self) -> Option<Vec<PathBuf>> {
+    fn items(&self) -> Vec<&str> {
         match self {
-            Self::Text(text) => {
-                Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(PathBuf::from).collect())
-            }
-            Self::List(items) => Some(items.iter().map(PathBuf::from).collect()),
+            Self::Text(text) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
+            Self::List(items) => items.iter().map(String::as_str).collect(),
         }
     }
 
@@ -377,6 +384,15 @@ fn on_or_off(text: &str) -> Option<Option<bool>> {
     }
 }
 
+fn host_names(given: &Given) -> Option<Vec<String>> {
+    let is_name = |text: &str| text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_label));
+    given.items().into_iter().map(|item| is_name(item).then(|| item.to_owned())).collect()
+}
+
+fn is_of_label(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
 fn password(given: &Given) -> Option<FirstPassword> {
     match given {
         Given::Text(text) => Password::new(text.clone()).map(FirstPassword::Given),
@@ -501,6 +517,18 @@ mod tests {
         let options = ServeOptions { insecure: true, ..ServeOptions::default() };
         assert!(load_from("listen = \"0.0.0.0:2113\"", &[], options).is_ok());
         assert!(load_from("listen = \"[::1]:2113\"", &[], ServeOptions::default()).is_ok());
+    }
+
+    #[test]
+    fn trusted_hosts_are_names_alone() {
+        let config = load_from("trusted_hosts = [\"a.test\", \"b\"]", &[], ServeOptions::default()).unwrap();
+        assert_eq!(config.trusted_hosts, ["a.test", "b"]);
+        let config = load_from("", &[("FOREBAY_TRUSTED_HOSTS", "a.test, b")], ServeOptions::default()).unwrap();
+        assert_eq!(config.trusted_hosts, ["a.test", "b"]);
+        for wrong in ["https://a.test", "a.test:443", "*", "a..test"] {
+            let error = load_from(&format!("trusted_hosts = \"{wrong}\""), &[], ServeOptions::default()).unwrap_err();
+            assert!(error.contains("trusted_hosts is ") && error.contains("names such as"), "{error}");
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub(crate) fn asks(config: &Config) -> Result<bool, Exposed> {
     let (is_local, has_tls) = (listen.ip().is_loopback(), config.tls.is_some());
     let exposed = |lack: &str| {
         let found = format!("is {listen}, which other machines can reach, {lack}");
-        let expected = "a loopback address such as 127.0.0.1:2113, or --insecure to serve it all the same";
+        let expected =
+            "a loopback address such as 127.0.0.1:2113, TLS with auth on, or --insecure to serve it all the same";
         Err(Exposed { found, expected })
     };
     match (is_local || *insecure, has_tls, auth) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use forebay_access::{Access, Rules, UserError, UserStreams};
-use forebay_api::{Api, AppendLimits, NodeFacts};
+use forebay_api::{Api, AppendLimits, NodeFacts, TrustedHosts};
 use forebay_event::{Clock, SystemClock};
 use forebay_log::LogLimits;
 use forebay_runtime::management::OpenError;
@@ -32,6 +32,12 @@ use crate::posture::{self, Exposed};
 
 /// Open requests get so long after the connectors have stopped.
 const REQUESTS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Connectors get so long to stop while the store is away: nothing of what they do then can be kept.
+const AWAY_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the store is away while connectors stop.
+const AWAY_LOOK: Duration = Duration::from_millis(100);
 
 /// Where users of these nodes are kept in a cluster, apart from its own.
 const USERS_REMOTE: &str = "$forebay";
@@ -126,11 +132,18 @@ impl RunningServer {
     /// Stops in order: no new requests, connectors (the batch in hand, checkpoint, lease), open requests, the log.
     pub async fn shutdown(self) {
         self.stopping.cancel();
-        if tokio::time::timeout(self.limit, self.connectors.shutdown()).await.is_err() {
-            tracing::warn!(
-                limit_ms = self.limit.as_millis(),
-                "connectors were still stopping when the limit was reached"
-            );
+        let store = self.events.store();
+        tokio::select! {
+            biased;
+            () = self.connectors.shutdown() => {}
+            () = tokio::time::sleep(self.limit) => {
+                let limit_ms = self.limit.as_millis();
+                tracing::warn!(limit_ms, "connectors were still stopping when the limit was reached");
+            }
+            () = away_for(&*store, AWAY_LIMIT.min(self.limit)) => {
+                let limit_ms = AWAY_LIMIT.as_millis();
+                tracing::warn!(limit_ms, "connectors were still stopping, and the store is away: nothing more can be kept");
+            }
         }
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the listener broke");
@@ -254,12 +267,26 @@ impl Parts<'_> {
             clock: clock.clone(),
             node: NodeFacts { name, version, started: clock.now() },
             is_local: address.ip().is_loopback(),
+            trusted_hosts: TrustedHosts::new(config.trusted_hosts.clone()),
             is_tls: *is_tls,
             stop_asked: stop_asked.clone(),
             limits: append_limits(config),
             stopping: stopping.clone(),
         };
         Ok((forebay_api::router(api), connectors))
+    }
+}
+
+/// Waits until the store has been away for so long without a break.
+async fn away_for(store: &dyn EventStore, long: Duration) {
+    let mut since = None;
+    loop {
+        let now = tokio::time::Instant::now();
+        since = store.outage().and(since.or(Some(now)));
+        if since.is_some_and(|since| now.duration_since(since) >= long) {
+            return;
+        }
+        tokio::time::sleep(AWAY_LOOK).await;
     }
 }
 

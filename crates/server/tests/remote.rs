@@ -16,17 +16,11 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(2);
+const STOP_LIMIT: Duration = Duration::from_secs(50);
 
 fn config(data: &Path, listen: SocketAddr, store: Option<SocketAddr>) -> Config {
     let store = store.map(|address| format!("esdb://{address}?tls=false&defaultDeadline=2000").parse().unwrap());
-    Config {
-        listen,
-        data: data.to_owned(),
-        store,
-        lease: LEASE,
-        shutdown_limit: Duration::from_secs(5),
-        ..Config::default()
-    }
+    Config { listen, data: data.to_owned(), store, lease: LEASE, shutdown_limit: STOP_LIMIT, ..Config::default() }
 }
 
 fn anywhere() -> SocketAddr {
@@ -138,6 +132,8 @@ async fn a_server_waits_for_its_store_runs_connectors_on_it_and_outlives_its_abs
     stop(cluster).await;
     let body = becomes(at, "/health", away).await;
     assert!(body["store"]["error"].as_str().unwrap().contains("away since"), "{body}");
+    let remembered = &body["connectors"][0];
+    assert_eq!((&remembered["id"], &remembered["parked"]), (&json!("copying"), &Value::Null), "{body}");
     assert_eq!((get(at, "/health/ready").await.0, get(at, "/health/live").await.0), (503, 204));
     // Longer than the lease: the connector has stopped by itself, and starts again by itself.
     tokio::time::timeout(LEASE * 3, std::future::pending::<()>()).await.unwrap_err();
@@ -146,8 +142,13 @@ async fn a_server_waits_for_its_store_runs_connectors_on_it_and_outlives_its_abs
     append(cluster_at, 3).await;
     append(at, 4).await;
     assert_eq!(lines(&out, 5).await, [0, 1, 2, 3, 4], "it goes on where it was");
-    stop(server).await;
+
+    // Without the store nothing can be kept, so stopping does not wait for it.
     stop(cluster).await;
+    becomes(at, "/health", away).await;
+    let began = std::time::Instant::now();
+    stop(server).await;
+    assert!(began.elapsed() < STOP_LIMIT / 2, "it took {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,7 +151,10 @@ async fn operation_is_told() {
     let (_, info) = get(&server, "/info").await;
     assert_eq!((&info["state"], &info["features"]["connectors"]), (&json!("leader"), &json!(true)));
     assert_eq!(get(&server, "/health").await.1["status"], "ok");
-    assert_eq!(get(&server, "/ping").await.1["text"], "Ping request successfully handled");
+    let info = get(&server, "/info").await.1;
+    assert_eq!((&info["esVersion"], info["dbVersion"] != info["esVersion"]), (&json!("24.10.0"), true), "{info}");
+    let ping = get(&server, "/ping").await.1;
+    assert!(ping["text"] == "Ping request successfully handled" && ping["msgTypeId"].is_number(), "{ping}");
     let (_, stats) = get(&server, "/stats").await;
     assert_eq!((&stats["connectors"]["total"], stats["proc"]["id"].is_u64()), (&json!(0), true), "{stats}");
     let (_, gossip) = get(&server, "/gossip").await;
@@ -309,15 +312,20 @@ async fn pages_of_other_sites_cannot_manage_connectors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_leads_to_this_machine_does_not_manage_it() {
     let data = tempfile::tempdir().unwrap();
-    let server = start(config(data.path())).await.unwrap();
+    let config = Config { trusted_hosts: vec!["proxy.test".to_owned()], ..config(data.path()) };
+    let server = start(config).await.unwrap();
     let (client, port) = (http1(), server.address().port());
-    let as_host = |path: &str, host: String| {
+    let ask = |path: &str, (header, value): (&str, String)| {
         let uri = format!("http://{}{path}", server.address());
-        let request = Request::builder().uri(uri).header("host", host).body(Full::default()).unwrap();
+        let request = Request::builder().uri(uri).header(header, value).body(Full::default()).unwrap();
         let answer = client.request(request);
         async { answer.await.unwrap().status().as_u16() }
     };
+    let as_host = |path: &str, host: String| ask(path, ("host", host));
     assert_eq!(as_host("/connectors", format!("rebound.test:{port}")).await, 403);
+    assert_eq!(as_host("/connectors", "Proxy.test".to_owned()).await, 200, "a proxy of which the operator has said so");
+    assert_eq!(ask("/connectors", ("origin", "https://proxy.test".to_owned())).await, 200);
+    assert_eq!(ask("/connectors", ("origin", "https://proxy.test.evil.test".to_owned())).await, 403);
     assert_eq!(as_host("/connectors", format!("localhost:{port}")).await, 200);
     assert_eq!(as_host("/health", format!("rebound.test:{port}")).await, 200, "only managing is guarded");
     server.shutdown().await;

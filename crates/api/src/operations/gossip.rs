@@ -7,6 +7,7 @@ use http::{HeaderMap, Uri};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::grpc::PROTOCOL_VERSION;
 use super::node::OperationsApi;
 use crate::grpc::Dialled;
 use crate::status::Refusal;
@@ -34,7 +35,7 @@ pub(super) async fn members(
         "epochPosition": 0, "epochNumber": 0, "epochId": Uuid::nil(),
         "nodePriority": 0,
         "isReadOnlyReplica": false,
-        "esVersion": api.node.version,
+        "esVersion": PROTOCOL_VERSION,
     });
     Ok(Json(json!({ "members": [member], "serverIp": host, "serverPort": port })).into_response())
 }

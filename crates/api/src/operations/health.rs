@@ -6,15 +6,16 @@ use axum::extract::State;
 use axum::response::Response;
 use forebay_event::Position;
 use forebay_runtime::management::{ConnectorView, ListQuery};
-use forebay_store::{EventStore, Outage, ReadError};
+use forebay_store::{EventStore, Outage};
 use serde_json::{Value, json};
 
 use super::node::OperationsApi;
 use crate::request::QueryPairs;
+use crate::router::Api;
 use crate::status::{self, Refusal};
 
-/// A store that has not answered by then is taken for away: whoever asks for health does not wait for long.
-const STORE_LIMIT: Duration = Duration::from_secs(2);
+/// A store that has not answered within so long is told to be away.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Alive: whoever reads this is.
 pub(super) async fn live(query: QueryPairs) -> Result<Response, Refusal> {
@@ -29,20 +30,32 @@ pub(super) async fn ready(
     if api.stopping.is_cancelled() {
         return Err(Refusal::unavailable("the server is stopping"));
     }
-    head(&*api.store).await.map_err(|error| Refusal::unavailable(reason(error)))?;
+    if let Some(away) = api.store.outage() {
+        return Err(Refusal::unavailable(away_text(&away)));
+    }
+    api.store.head().await.map_err(|error| Refusal::unavailable(error.to_string()))?;
     status::healthy(query.one("liveCode"))
 }
 
 /// The store and each connector. One that failed, stands still or has parked records is told, but makes no node
-/// unhealthy.
+/// unhealthy. While the store is away, connectors are told as the node remembers them.
 pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi>) -> Response {
-    let away = api.store.outage();
-    let head = head(&*api.store).await;
-    // Without a store the list would be late, and the same: where connectors stand is written there.
-    let connectors = if head.is_ok() { api.connectors.list(ListQuery::default()).await.ok() } else { None };
-    let position = head.as_ref().ok().copied().flatten();
-    let serving = head.is_ok() && connectors.is_some() && !api.stopping.is_cancelled();
-    let views = connectors.unwrap_or_default();
+    // A store that is known to be away is not asked: the answer would be late, and the same.
+    let seen = match api.store.outage() {
+        Some(away) => Err((away_text(&away), Some(away.since.to_string()))),
+        None => ask(&api).await.map_err(|error| (error, api.store.outage().map(|away| away.since.to_string()))),
+    };
+    let serving = seen.is_ok() && !api.stopping.is_cancelled();
+    let (store, views, known) = match seen {
+        Ok((head, views)) => {
+            let store = json!({ "ok": true, "lastPosition": head.map(|position| position.to_string()) });
+            (store, views, Some(head))
+        }
+        Err((error, since)) => {
+            let store = json!({ "ok": false, "error": error, "unavailableSince": since });
+            (store, api.connectors.list_remembered(&ListQuery::default()), None)
+        }
+    };
     let stalled = |view: &ConnectorView| view.progress.is_some_and(|progress| progress.stalled.is_some());
     let needs_somebody = |view: &ConnectorView| view.error.is_some() || view.parked.records > 0 || stalled(view);
     let word = match (serving, views.iter().any(needs_somebody)) {
@@ -50,33 +63,19 @@ pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi
         (true, true) => "degraded",
         (true, false) => "ok",
     };
-    let store = match head {
-        Ok(head) => json!({ "ok": true, "lastPosition": head.map(|position| position.to_string()) }),
-        Err(error) => {
-            let since = away.map(|away| away.since.to_string());
-            json!({ "ok": false, "error": reason(error), "unavailableSince": since })
-        }
-    };
-    let connectors: Vec<_> = views.iter().map(|view| connector(view, position)).collect();
+    let connectors: Vec<_> = views.iter().map(|view| connector(view, known)).collect();
     status::health(json!({ "status": word, "store": store, "connectors": connectors }), serving)
 }
 
-/// The end of the log, within a limit; a store that is known to be away is not asked.
-async fn head(store: &dyn EventStore) -> Result<Option<Position>, ReadError> {
-    if let Some(away) = store.outage() {
-        return Err(ReadError::Unavailable { reason: away_text(&away) });
-    }
-    let late =
-        || ReadError::Unavailable { reason: format!("the store did not answer within {} ms", STORE_LIMIT.as_millis()) };
-    tokio::time::timeout(STORE_LIMIT, store.head()).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// Why the store does not answer, in a sentence.
-fn reason(error: ReadError) -> String {
-    match error {
-        ReadError::Unavailable { reason } => reason,
-        other => other.to_string(),
-    }
+/// The end of the log and all connectors as the store has them, or why it did not tell.
+async fn ask(api: &Api) -> Result<(Option<Position>, Vec<ConnectorView>), String> {
+    let asked = async {
+        let head = api.store.head().await.map_err(|error| error.to_string())?;
+        let views = api.connectors.list(ListQuery::default()).await.map_err(|error| error.to_string())?;
+        Ok((head, views))
+    };
+    let late = |_| format!("the store has not answered within {} ms", STORE_TIMEOUT.as_millis());
+    tokio::time::timeout(STORE_TIMEOUT, asked).await.map_err(late)?
 }
 
 /// While the store is not there yet: the same body as ever, without connectors.
@@ -92,22 +91,24 @@ pub(crate) fn away_text(away: &Outage) -> String {
     format!("the store is away since {}: {}", away.since, away.reason)
 }
 
-fn connector(view: &ConnectorView, head: Option<Position>) -> Value {
-    let settled = view.progress.and_then(|progress| progress.settled).or(view.position).unwrap_or(Position::START);
-    let error = view.error.as_ref().map(|error| json!({ "code": error.code, "message": error.message }));
+/// One connector. What only the store knows is null while it is away.
+fn connector(view: &ConnectorView, known: Option<Option<Position>>) -> Value {
     let progress = view.progress.unwrap_or_default();
+    let settled = progress.settled.or(view.position).unwrap_or(Position::START);
+    let lag = |head: Option<Position>| head.map_or(0, |head| head.commit().saturating_sub(settled.commit()));
+    let error = view.error.as_ref().map(|error| json!({ "code": error.code, "message": error.message }));
     let failing = progress.failing.map(|(since, class)| json!({ "since": since.to_string(), "class": class.label() }));
     json!({
         "id": view.id,
         "state": view.state.wire_name(),
         "error": error,
-        "parked": view.parked.records,
-        "parkedKeys": view.parked.keys,
-        "parkedBytes": view.parked.bytes,
+        "parked": known.map(|_| view.parked.records),
+        "parkedKeys": known.map(|_| view.parked.keys),
+        "parkedBytes": known.map(|_| view.parked.bytes),
         "stalledSince": progress.stalled.map(|since| since.to_string()),
         "oldestUndelivered": progress.oldest.map(|oldest| oldest.to_string()),
         "failing": failing,
         "breaker": progress.breaker.word(),
-        "lag": head.map_or(0, |head| head.commit().saturating_sub(settled.commit())),
+        "lag": known.map(lag),
     })
 }

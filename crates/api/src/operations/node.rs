@@ -7,6 +7,7 @@ use forebay_runtime::management::{ConnectorState, ListQuery};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::grpc::PROTOCOL_VERSION;
 use crate::openapi;
 use crate::router::Api;
 use crate::status::Refusal;
@@ -31,7 +32,7 @@ pub(super) async fn info(State(OperationsApi { api, .. }): State<OperationsApi>)
     let authentication = if api.access.rules().asks { "basic" } else { "insecure" };
     Json(json!({
         "dbVersion": api.node.version,
-        "esVersion": api.node.version,
+        "esVersion": PROTOCOL_VERSION,
         "product": "forebay",
         "node": api.node.name,
         "state": "leader",
@@ -41,9 +42,9 @@ pub(super) async fn info(State(OperationsApi { api, .. }): State<OperationsApi>)
     .into_response()
 }
 
-/// Answers that there is somebody.
+/// Answers that there is somebody. Clients expect a number beside the text, and look no closer at it.
 pub(super) async fn ping() -> Response {
-    Json(json!({ "text": "Ping request successfully handled" })).into_response()
+    Json(json!({ "msgTypeId": 0, "text": "Ping request successfully handled" })).into_response()
 }
 
 /// A few numbers.

@@ -29,23 +29,13 @@ impl Connectors {
         query: ListQuery,
         page: Range<usize>,
     ) -> Result<(usize, Vec<ConnectorView>), QueryError> {
-        let mut found: Vec<_> = self
-            .node()
-            .slots()
-            .into_iter()
-            .filter_map(|slot| {
-                let place = fits(&query, &slot)?;
-                Some((place, slot))
-            })
-            .collect();
-        found.sort_by_key(|(place, _)| *place);
+        let found = self.found(&query);
         let total = found.len();
-        let mut shown: VecDeque<_> =
-            found.into_iter().skip(page.start).take(page.len()).map(|(_, slot)| slot).collect();
-        let (mut views, mut looks) = (Vec::with_capacity(shown.len()), VecDeque::with_capacity(LOOKS_MAX));
+        let mut waiting: VecDeque<_> = found.into_iter().skip(page.start).take(page.len()).collect();
+        let (mut views, mut looks) = (Vec::with_capacity(waiting.len()), VecDeque::with_capacity(LOOKS_MAX));
         loop {
             while looks.len() < LOOKS_MAX
-                && let Some(slot) = shown.pop_front()
+                && let Some(slot) = waiting.pop_front()
             {
                 let node = Arc::clone(self.node());
                 looks.push_back(AbortOnDropHandle::new(tokio::spawn(async move { view(&node, &slot).await })));
@@ -58,6 +48,22 @@ impl Connectors {
                 Err(_) => return Ok((total, views)),
             }
         }
+    }
+
+    /// The same as this node remembers them, without asking the store: without positions and without what is parked.
+    pub fn list_remembered(&self, query: &ListQuery) -> Vec<ConnectorView> {
+        let remembered = |slot: Arc<Slot>| {
+            let entity = slot.entity();
+            shown(self.node(), &slot, &entity.id, entity.facts.as_ref()?)
+        };
+        self.found(query).into_iter().filter_map(remembered).collect()
+    }
+
+    fn found(&self, query: &ListQuery) -> Vec<Arc<Slot>> {
+        let slots = self.node().slots().into_iter();
+        let mut found: Vec<_> = slots.filter_map(|slot| Some((fits(query, &slot)?, slot))).collect();
+        found.sort_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// One connector; deleted ones are found as well.

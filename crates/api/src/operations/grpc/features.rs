@@ -6,7 +6,7 @@ use forebay_wire::event_store::client::server_features::{SupportedMethod, Suppor
 use tonic::{Request, Response, Status};
 
 /// The version of the protocol that is spoken. Clients read it as digits and choose by it.
-const PROTOCOL_VERSION: &str = "24.10.0";
+pub(crate) const PROTOCOL_VERSION: &str = "24.10.0";
 
 /// Service, method, features; all in lower case.
 const METHODS: &[(&str, &str, &[&str])] = &[

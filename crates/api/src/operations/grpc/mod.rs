@@ -6,7 +6,7 @@ mod operator;
 mod monitoring;
 mod persistent;
 
-pub(crate) use features::FeaturesService;
+pub(crate) use features::{FeaturesService, PROTOCOL_VERSION};
 pub(crate) use gossip::GossipService;
 pub(crate) use monitoring::MonitoringService;
 pub(crate) use operator::OperationsService;
