@@ -66,7 +66,7 @@ fn run_many(order: &Order) -> ExitCode {
             }
             let outcome = run(seed);
             if let Ok(mut total) = total.lock() {
-                *total = sum(*total, outcome.counts);
+                *total = total.plus(outcome.counts);
             }
             let count = done.fetch_add(1, Ordering::Relaxed) + 1;
             if count.is_multiple_of(PROGRESS_EVERY) {
@@ -101,25 +101,11 @@ fn run_many(order: &Order) -> ExitCode {
         "histories of {} operations on leases and {} on checkpoints are linearizable",
         total.lease_operations, total.checkpoint_operations
     );
+    println!(
+        "{} commands about parked records: {} replayed, {} dropped, {} edited; {} connectors handed over at the end",
+        total.commands, total.replayed, total.dropped, total.edited, total.handed_over
+    );
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn sum(one: Counts, other: Counts) -> Counts {
-    Counts {
-        records: one.records + other.records,
-        applied: one.applied + other.applied,
-        repeats: one.repeats + other.repeats,
-        parked: one.parked + other.parked,
-        runs: one.runs + other.runs,
-        crashes: one.crashes + other.crashes,
-        left_out: one.left_out + other.left_out,
-        refused: one.refused + other.refused,
-        take_overs: one.take_overs + other.take_overs,
-        take_over_permille_max: one.take_over_permille_max.max(other.take_over_permille_max),
-        repeats_max: one.repeats_max.max(other.repeats_max),
-        lease_operations: one.lease_operations + other.lease_operations,
-        checkpoint_operations: one.checkpoint_operations + other.checkpoint_operations,
-    }
 }
 
 fn tell(outcome: &Outcome) {

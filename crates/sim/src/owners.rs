@@ -7,6 +7,8 @@
 //! | fence | a transaction of an owner in a lane that a newer one has claimed |
 //! | take-over | a lease that nobody has renewed or taken for two durations though some node was able all the while |
 //! | hand-over | an owner that closes in good order and keeps its lease |
+//!
+//! Nodes that know of each other are given four durations where another node than the owner came or went meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +32,10 @@ pub(crate) struct Owners {
     able: BTreeMap<usize, u64>,
     /// Nodes that close in good order and hold the lease, undisturbed so far.
     closing: BTreeSet<usize>,
+    /// Nodes know of each other.
+    is_cluster: bool,
+    /// When each node last came or went, as the others may see it.
+    stirred: BTreeMap<usize, u64>,
     /// The lease for which a late take-over was told.
     told: Option<u64>,
     take_overs: TakeOvers,
@@ -64,9 +70,16 @@ impl Owners {
             crashed: BTreeSet::new(),
             able: BTreeMap::new(),
             closing: BTreeSet::new(),
+            is_cluster: false,
+            stirred: BTreeMap::new(),
             told: None,
             take_overs: TakeOvers::default(),
         }
+    }
+
+    /// The same for nodes that know of each other, or do not.
+    pub(crate) fn in_cluster(self, is_cluster: bool) -> Self {
+        Self { is_cluster, ..self }
     }
 
     pub(crate) fn take_overs(&self) -> TakeOvers {
@@ -87,10 +100,11 @@ impl Owners {
                 self.leased(at_ms, lease)
             }
             Fact::Checkpoint(checkpoint) => self.checkpoint(checkpoint.epoch),
-            Fact::Offered { run, .. } => self.offered(run.life, run.epoch),
+            Fact::Offered { run, .. } | Fact::Tried { run, .. } => self.offered(run.life, run.epoch),
             Fact::Claimed { lane, epoch } => self.claimed(*lane, *epoch),
             Fact::Committed { lane, epoch, .. } => self.committed(*lane, *epoch),
             Fact::Able { node, is_able } => {
+                self.stirred.insert(*node, at_ms);
                 if *is_able {
                     self.able.entry(*node).or_insert(at_ms);
                 } else {
@@ -146,7 +160,7 @@ impl Owners {
     fn late_take_over(&mut self, at_ms: u64) -> Option<String> {
         let lease = self.lease.as_ref().filter(|_| self.is_drill)?;
         let age_ms = at_ms.saturating_sub(lease.since_ms);
-        if age_ms < 2 * self.lease_ms
+        if age_ms < self.leases_for(lease) * self.lease_ms
             || self.told == Some(lease.since_ms)
             || !self.someone_was_able_since(lease.since_ms)
         {
@@ -157,6 +171,13 @@ impl Owners {
             "take-over: nobody has renewed or taken the lease of node {} for {age_ms} ms, it lasts {} ms",
             lease.holder, self.lease_ms
         ))
+    }
+
+    /// In so many of its durations a lease is taken over. A node that came or went shortly before is heard of only then.
+    fn leases_for(&self, lease: &Lease) -> u64 {
+        let since_ms = lease.since_ms.saturating_sub(self.lease_ms);
+        let has_stirred = self.stirred.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
+        if self.is_cluster && has_stirred { 4 } else { 2 }
     }
 
     fn someone_was_able_since(&self, at_ms: u64) -> bool {
