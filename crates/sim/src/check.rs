@@ -10,7 +10,7 @@
 //! | once | a transactional target that has a record twice |
 //! | no loss, liveness | records or checkpoints that are missing long after the last fault |
 //!
-//! Who owns the connector is judged in `owners`, how much passes in `pace`.
+//! Who owns the connector is judged in `owners`, how much passes in `pace`, what becomes of parked records in `replayed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,7 @@ use crate::history::{Fact, Life, Run, StoredCheckpoint};
 use crate::owners::Owners;
 use crate::pace::{Bounds, Pace};
 use crate::policy::{Action, Refusals};
+use crate::replayed::Replayed;
 
 /// Violations beyond this are only counted.
 const VIOLATIONS_MAX: usize = 20;
@@ -41,6 +42,8 @@ pub(crate) struct Terms {
     pub(crate) lease_ms: u64,
     /// Only nodes fail.
     pub(crate) is_drill: bool,
+    /// Nodes know of each other.
+    pub(crate) is_cluster: bool,
     /// How much may pass.
     pub(crate) bounds: Bounds,
 }
@@ -59,6 +62,7 @@ pub(crate) struct Checker {
     runs: BTreeMap<Run, RunModel>,
     owners: Owners,
     pace: Pace,
+    replayed: Replayed,
     last_read: BTreeMap<Life, StoredCheckpoint>,
     parked_read: BTreeMap<Life, usize>,
     facts: usize,
@@ -125,13 +129,51 @@ pub struct Counts {
     pub lease_operations: u64,
     /// The same on checkpoint streams.
     pub checkpoint_operations: u64,
+    /// Commands that operators gave about parked records.
+    pub commands: u64,
+    /// Parked records that were replayed.
+    pub replayed: u64,
+    /// Parked records that were dropped.
+    pub dropped: u64,
+    /// Edits of parked records.
+    pub edited: u64,
+    /// Connectors that one node handed over to another after the last fault.
+    pub handed_over: u64,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            applied: self.applied + other.applied,
+            repeats: self.repeats + other.repeats,
+            parked: self.parked + other.parked,
+            left_out: self.left_out + other.left_out,
+            runs: self.runs + other.runs,
+            crashes: self.crashes + other.crashes,
+            refused: self.refused + other.refused,
+            take_overs: self.take_overs + other.take_overs,
+            lease_operations: self.lease_operations + other.lease_operations,
+            checkpoint_operations: self.checkpoint_operations + other.checkpoint_operations,
+            commands: self.commands + other.commands,
+            replayed: self.replayed + other.replayed,
+            dropped: self.dropped + other.dropped,
+            edited: self.edited + other.edited,
+            handed_over: self.handed_over + other.handed_over,
+            take_over_permille_max: self.take_over_permille_max.max(other.take_over_permille_max),
+            repeats_max: self.repeats_max.max(other.repeats_max),
+        }
+    }
 }
 
 impl Checker {
     /// A checker of an empty history.
     pub(crate) fn new(terms: Terms) -> Self {
-        let owners = Owners::new(terms.lease_ms, terms.is_drill, terms.sound_clocks);
+        let owners = Owners::new(terms.lease_ms, terms.is_drill, terms.sound_clocks).in_cluster(terms.is_cluster);
         let pace = Pace::new(terms.bounds);
+        let replayed = Replayed::new(terms.one_key, terms.wanted);
         Self {
             terms,
             records: BTreeMap::new(),
@@ -143,6 +185,7 @@ impl Checker {
             runs: BTreeMap::new(),
             owners,
             pace,
+            replayed,
             last_read: BTreeMap::new(),
             parked_read: BTreeMap::new(),
             facts: 0,
@@ -159,8 +202,12 @@ impl Checker {
 
     /// What happened how often.
     pub(crate) fn counts(&self) -> Counts {
-        let take_overs = self.owners.take_overs();
+        let (take_overs, replays) = (self.owners.take_overs(), self.replayed.counts());
         Counts {
+            commands: replays.commands,
+            replayed: replays.replayed,
+            dropped: replays.dropped,
+            edited: replays.edited,
             runs: self.runs.len() as u64,
             take_overs: take_overs.count,
             take_over_permille_max: take_overs.longest_permille,
@@ -173,6 +220,7 @@ impl Checker {
     pub(crate) fn take_in(&mut self, at_ms: u64, fact: &Fact) {
         self.facts += 1;
         let wrong = self.owners.take_in(at_ms, fact).into_iter().chain(self.pace.take_in(at_ms, fact));
+        let wrong = wrong.chain(self.replayed.take_in(fact));
         wrong.collect::<Vec<_>>().into_iter().for_each(|wrong| self.violate(wrong));
         match fact {
             Fact::Written { stream, position } => self.written(stream, *position),
@@ -203,6 +251,21 @@ impl Checker {
         let missing = self.records.keys().copied().filter(|position| !self.is_settled(*position)).collect();
         let covered = self.records.keys().all(|position| covers(&self.checkpoint, *position));
         (missing, covered)
+    }
+
+    /// What is known of parked records.
+    pub(crate) fn replayed(&self) -> &Replayed {
+        &self.replayed
+    }
+
+    /// Judges parked records at the end.
+    pub(crate) fn judge_parked(&mut self) {
+        self.replayed.at_rest().into_iter().for_each(|wrong| self.violate(wrong));
+    }
+
+    /// Takes in what somebody else found to be wrong.
+    pub(crate) fn complain(&mut self, wrong: String) {
+        self.violate(wrong);
     }
 
     /// Notes that histories of so many operations on the lease and the checkpoint were found linearizable.
@@ -288,7 +351,8 @@ impl Checker {
         }
         self.counts.parked += 1;
         self.in_order(position, &place, "parked");
-        let follows = self.parks.iter().any(|park| park.key == place.key && park.position < position);
+        let stands_before = |park: &&Park| park.position < position && !self.replayed.is_over(park.position);
+        let follows = self.parks.iter().filter(|park| park.key == place.key).any(|park| stands_before(&park));
         if !follows && !self.terms.gives_up && !self.is_to_be(position, Action::Park) {
             self.violate(format!(
                 "policy: the record at {position} is parked, as the first of its key, and need not be"
@@ -349,7 +413,8 @@ impl Checker {
             return Some(format!("repeats: {run:?} offers {position} again, which its sink had confirmed"));
         }
         let is_known = |park: &&Park| park.epoch == run.epoch || park.at < known.knows_parked_up_to;
-        let behind = |park: &&Park| park.key == place.key && park.position < position;
+        let is_over = |park: &&Park| self.replayed.is_over(park.position);
+        let behind = |park: &&Park| park.key == place.key && park.position < position && !is_over(park);
         let park = self.parks.iter().filter(behind).find(is_known)?;
         Some(format!("parked key: {run:?} offers {position}, though its key is parked since {}", park.position))
     }

@@ -15,6 +15,8 @@ const PROGRESS_EVERY: u64 = 1_000;
 struct Order {
     seeds: u64,
     from: u64,
+    /// Every so many-th seed is run.
+    step: u64,
     threads: usize,
     failures_max: usize,
     only: Option<u64>,
@@ -26,7 +28,7 @@ struct Order {
 pub fn command(arguments: &[String]) -> ExitCode {
     let Some(order) = read(arguments) else {
         eprintln!(
-            "usage: forebay-sim [--seeds N] [--from S] [--threads T] [--failures F] | --seed X [--trace N: the last N facts, 0 for all]"
+            "usage: forebay-sim [--seeds N] [--from S] [--step T] [--threads T] [--failures F] | --seed X [--trace N: the last N facts, 0 for all]"
         );
         return ExitCode::FAILURE;
     };
@@ -40,13 +42,15 @@ pub fn command(arguments: &[String]) -> ExitCode {
 
 fn read(arguments: &[String]) -> Option<Order> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut order = Order { seeds: 500, from: 1, threads, failures_max: FAILURES_MAX, only: None, trace: None };
+    let mut order =
+        Order { seeds: 500, from: 1, step: 1, threads, failures_max: FAILURES_MAX, only: None, trace: None };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let number = rest.next()?.parse().ok()?;
         match name.as_str() {
             "--seeds" => order.seeds = number,
             "--from" => order.from = number,
+            "--step" => order.step = number.max(1),
             "--threads" => order.threads = usize::try_from(number).ok()?.max(1),
             "--failures" => order.failures_max = usize::try_from(number).ok()?.max(1),
             "--seed" => order.only = Some(number),
@@ -64,16 +68,16 @@ fn run_many(order: &Order) -> ExitCode {
     let (next, done) = (AtomicU64::new(order.from), AtomicU64::new(0));
     let is_over = AtomicBool::new(false);
     let (failures, total) = (Mutex::new(Vec::new()), Mutex::new(Counts::default()));
-    let end = order.from.saturating_add(order.seeds);
+    let end = order.from.saturating_add(order.seeds.saturating_mul(order.step));
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = next.fetch_add(order.step, Ordering::Relaxed);
             if seed >= end || is_over.load(Ordering::Relaxed) {
                 return;
             }
             let outcome = run(seed);
             if let Ok(mut total) = total.lock() {
-                *total = sum(*total, outcome.counts);
+                *total = total.plus(outcome.counts);
             }
             let count = done.fetch_add(1, Ordering::Relaxed) + 1;
             if count.is_multiple_of(PROGRESS_EVERY) {
@@ -108,25 +112,11 @@ fn run_many(order: &Order) -> ExitCode {
         "histories of {} operations on leases and {} on checkpoints are linearizable",
         total.lease_operations, total.checkpoint_operations
     );
+    println!(
+        "{} commands about parked records: {} replayed, {} dropped, {} edited; {} connectors handed over at the end",
+        total.commands, total.replayed, total.dropped, total.edited, total.handed_over
+    );
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn sum(one: Counts, other: Counts) -> Counts {
-    Counts {
-        records: one.records + other.records,
-        applied: one.applied + other.applied,
-        repeats: one.repeats + other.repeats,
-        parked: one.parked + other.parked,
-        runs: one.runs + other.runs,
-        crashes: one.crashes + other.crashes,
-        left_out: one.left_out + other.left_out,
-        refused: one.refused + other.refused,
-        take_overs: one.take_overs + other.take_overs,
-        take_over_permille_max: one.take_over_permille_max.max(other.take_over_permille_max),
-        repeats_max: one.repeats_max.max(other.repeats_max),
-        lease_operations: one.lease_operations + other.lease_operations,
-        checkpoint_operations: one.checkpoint_operations + other.checkpoint_operations,
-    }
 }
 
 fn tell(outcome: &Outcome) {

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::check::Checker;
+use crate::scenario::connector_id;
+use crate::spread::Spread;
 
 /// How many facts are kept for people to read unless they ask for more.
 pub(crate) const TAIL_MAX: usize = 60;
@@ -67,6 +69,79 @@ pub(crate) enum Fact {
     Closed { life: Life },
     /// Something that was done to the world.
     Fault { what: &'static str, node: usize, millis: u64 },
+    /// A sink was given parked records.
+    Tried { run: Run, lane: u32, attempt: u32, records: Vec<Tried> },
+    /// The sink has told the pipeline that parked records are delivered: their numbers.
+    Redelivered { run: Run, numbers: Vec<u64> },
+    /// That parked records were delivered is durable.
+    Replayed { numbers: Vec<u64>, epoch: u64 },
+    /// That parked records are given up is durable.
+    Dropped { numbers: Vec<u64>, epoch: u64 },
+    /// That a parked record has another payload is durable.
+    Edited { number: u64, payload: Payload, epoch: u64 },
+    /// The order to replay a key to its end is durable.
+    ReplayBegan { key: String, epoch: u64 },
+    /// The end of that order is durable.
+    ReplayEnded { key: String, epoch: u64 },
+    /// An operator gives a command, the so many-th.
+    Asked { ask: u64, key: String, order: Ordered },
+    /// An operator was answered.
+    Answered { ask: u64, answer: Told },
+    /// The target refuses fewer records from now on.
+    Milder { forgiven_permille: u64 },
+}
+
+/// A parked record on its way to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tried {
+    pub(crate) number: u64,
+    pub(crate) position: u64,
+    pub(crate) payload: Payload,
+}
+
+/// A payload, by the hash of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Payload(u64);
+
+impl Payload {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut trace = Trace::new();
+        trace.write(bytes);
+        Self(trace.finish())
+    }
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}", self.0 >> 32)
+    }
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ordered {
+    Retry,
+    Replay,
+    Edit {
+        number: u64,
+        payload: Payload,
+    },
+    /// One record, or all of the key.
+    Drop {
+        number: Option<u64>,
+    },
+}
+
+/// What an operator is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Told {
+    Delivered,
+    Waiting,
+    Refused,
+    Edited,
+    Dropped,
+    /// It was not carried out, or nobody knows whether it was.
+    Nothing,
 }
 
 /// What a checkpoint says, as the checker reads it.
@@ -98,33 +173,52 @@ pub(crate) struct History {
 
 #[derive(Debug)]
 struct State {
-    checker: Checker,
+    /// One for each connector.
+    checkers: Vec<Checker>,
+    spread: Option<Spread>,
     trace: Trace,
     facts: u64,
-    tail: VecDeque<(u64, Fact)>,
+    tail: VecDeque<(u64, Option<usize>, Fact)>,
     tail_max: usize,
 }
 
 impl History {
-    /// An empty history, to be judged by a checker; it keeps so many facts for people to read.
-    pub(crate) fn new(checker: Checker, tail_max: usize) -> Self {
-        let state = State { checker, trace: Trace::new(), facts: 0, tail: VecDeque::new(), tail_max };
+    /// An empty history, to be judged by a checker for each connector, and by one for all of them; it keeps so many facts
+    /// for people to read.
+    pub(crate) fn new(checkers: Vec<Checker>, spread: Option<Spread>, tail_max: usize) -> Self {
+        let state = State { checkers, spread, trace: Trace::new(), facts: 0, tail: VecDeque::new(), tail_max };
         Self { begun: Instant::now(), state: Mutex::new(state) }
     }
 
-    /// Adds a fact.
+    /// Adds a fact that concerns all connectors.
     pub(crate) fn add(&self, fact: Fact) {
+        self.add_of(None, fact);
+    }
+
+    /// Adds a fact that concerns one connector, or all.
+    pub(crate) fn add_of(&self, connector: Option<usize>, fact: Fact) {
         let at_ms = self.at_ms();
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         (at_ms, &fact).hash(&mut state.trace);
+        if let Some(connector) = connector.filter(|connector| *connector > 0) {
+            connector.hash(&mut state.trace);
+        }
         state.facts += 1;
-        let had = state.checker.violations().len();
-        state.checker.take_in(at_ms, &fact);
-        if had == 0 || state.tail.len() < state.tail_max {
+        let had = state.has_violations();
+        for (index, checker) in state.checkers.iter_mut().enumerate() {
+            if connector.is_none_or(|connector| connector == index) {
+                checker.take_in(at_ms, &fact);
+            }
+        }
+        if let Some(spread) = &mut state.spread {
+            spread.take_in(at_ms, connector, &fact);
+        }
+        if !had || state.tail.len() < state.tail_max {
             if state.tail.len() == state.tail_max {
                 state.tail.pop_front();
             }
-            state.tail.push_back((at_ms, fact));
+            state.tail.push_back((at_ms, connector, fact));
         }
     }
 
@@ -133,9 +227,31 @@ impl History {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Asks the checker.
-    pub(crate) fn checker<T>(&self, ask: impl FnOnce(&mut Checker) -> T) -> T {
-        ask(&mut self.state.lock().checker)
+    /// Asks the checker of each connector.
+    pub(crate) fn checkers<T>(&self, ask: impl FnOnce(&mut [Checker]) -> T) -> T {
+        ask(&mut self.state.lock().checkers)
+    }
+
+    /// Asks the checker of one connector, if there is one.
+    pub(crate) fn checker<T>(&self, connector: usize, ask: impl FnOnce(&mut Checker) -> T) -> Option<T> {
+        self.state.lock().checkers.get_mut(connector).map(ask)
+    }
+
+    /// Asks the checker of all connectors, if there is one.
+    pub(crate) fn spread<T>(&self, ask: impl FnOnce(&mut Spread) -> T) -> Option<T> {
+        self.state.lock().spread.as_mut().map(ask)
+    }
+
+    /// All that was found to be wrong; of which connector, where there are several.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let is_one = state.checkers.len() == 1;
+        let told = |(index, checker): (usize, &Checker)| {
+            let name = if is_one { String::new() } else { format!("{}: ", connector_id(index)) };
+            checker.violations().iter().map(|wrong| format!("{name}{wrong}")).collect::<Vec<_>>()
+        };
+        let of_all = state.spread.iter().flat_map(|spread| spread.violations().to_vec());
+        state.checkers.iter().enumerate().flat_map(told).chain(of_all).collect()
     }
 
     /// The hash of the whole trace.
@@ -150,7 +266,20 @@ impl History {
 
     /// The last facts, up to the one that broke a rule first.
     pub(crate) fn tail(&self) -> Vec<String> {
-        self.state.lock().tail.iter().map(|(at_ms, fact)| format!("{at_ms:>9} ms  {fact:?}")).collect()
+        let state = self.state.lock();
+        let is_one = state.checkers.len() == 1;
+        let told = |(at_ms, connector, fact): &(u64, Option<usize>, Fact)| match connector {
+            Some(connector) if !is_one => format!("{at_ms:>9} ms  #{connector} {fact:?}"),
+            _ => format!("{at_ms:>9} ms  {fact:?}"),
+        };
+        state.tail.iter().map(told).collect()
+    }
+}
+
+impl State {
+    fn has_violations(&self) -> bool {
+        self.checkers.iter().any(|checker| !checker.violations().is_empty())
+            || self.spread.as_ref().is_some_and(|spread| !spread.violations().is_empty())
     }
 }
 

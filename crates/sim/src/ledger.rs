@@ -13,6 +13,7 @@ use crate::history::{Fact, History};
 /// The rows.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    connector: usize,
     history: Arc<History>,
     state: Mutex<State>,
 }
@@ -22,6 +23,18 @@ struct State {
     rows: BTreeMap<u32, Row>,
     /// Counts claims, so that no two are the same.
     claims: u64,
+    /// The rows of parked records that are written: number to position.
+    parked: BTreeMap<u64, Position>,
+}
+
+/// What a transaction does to the rows of parked records.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ParkedRows {
+    /// The numbers of the records that it writes.
+    pub(crate) written: Vec<u64>,
+    /// Rows below this number, and these, are of no use any more.
+    pub(crate) oldest: u64,
+    pub(crate) heard: Vec<u64>,
 }
 
 /// A lane's row.
@@ -48,8 +61,8 @@ pub(crate) struct Claim {
 pub(crate) struct Fenced;
 
 impl Ledger {
-    pub(crate) fn new(history: Arc<History>) -> Self {
-        Self { history, state: Mutex::default() }
+    pub(crate) fn new(connector: usize, history: Arc<History>) -> Self {
+        Self { connector, history, state: Mutex::default() }
     }
 
     /// Where a lane stands.
@@ -64,7 +77,7 @@ impl Ledger {
         let row = state.rows.entry(lane).or_default();
         if row.epoch > epoch {
             drop(guard);
-            self.history.add(Fact::Refused { epoch });
+            self.history.add_of(Some(self.connector), Fact::Refused { epoch });
             return Err(Fenced);
         }
         let before = *row;
@@ -72,26 +85,46 @@ impl Ledger {
         (row.epoch, row.claim) = (epoch, state.claims);
         let claim = Claim { lane, epoch, number: state.claims };
         drop(guard);
-        self.history.add(Fact::Claimed { lane, epoch });
+        self.history.add_of(Some(self.connector), Fact::Claimed { lane, epoch });
         Ok((claim, before))
     }
 
-    /// Takes records and moves the position, all at once, if the claim still stands.
-    pub(crate) fn commit(&self, claim: Claim, token: u64, records: &[Position]) -> Result<(), Fenced> {
+    /// Which of these parked records are written.
+    pub(crate) fn written(&self, numbers: &[u64]) -> Vec<Position> {
+        let state = self.state.lock();
+        numbers.iter().filter_map(|number| state.parked.get(number).copied()).collect()
+    }
+
+    /// Takes records and moves the position, all at once, if the claim still stands. Parked ones do not move it; each
+    /// writes a row of its own.
+    pub(crate) fn commit(
+        &self,
+        claim: Claim,
+        token: u64,
+        records: &[Position],
+        parked: Option<&ParkedRows>,
+    ) -> Result<(), Fenced> {
         let mut guard = self.state.lock();
-        let row = guard.rows.entry(claim.lane).or_default();
+        let state = &mut *guard;
+        let row = state.rows.entry(claim.lane).or_default();
         if (row.epoch, row.claim) != (claim.epoch, claim.number) {
             drop(guard);
-            self.history.add(Fact::Refused { epoch: claim.epoch });
+            self.history.add_of(Some(self.connector), Fact::Refused { epoch: claim.epoch });
             return Err(Fenced);
         }
         row.token = token;
-        row.position = row.position.max(records.iter().max().copied());
+        match parked {
+            None => row.position = row.position.max(records.iter().max().copied()),
+            Some(rows) => {
+                state.parked.retain(|number, _| *number >= rows.oldest && !rows.heard.contains(number));
+                state.parked.extend(rows.written.iter().copied().zip(records.iter().copied()));
+            }
+        }
         drop(guard);
         let Claim { lane, epoch, .. } = claim;
-        self.history.add(Fact::Committed { lane, epoch, records: records.len() });
+        self.history.add_of(Some(self.connector), Fact::Committed { lane, epoch, records: records.len() });
         for position in records {
-            self.history.add(Fact::Applied { position: position.commit() });
+            self.history.add_of(Some(self.connector), Fact::Applied { position: position.commit() });
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Owns the lives of a node: it opens its connectors, runs, crashes or is closed, and comes back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,19 @@ use forebay_connector::Catalog;
 use forebay_event::Clock;
 use forebay_runtime::management::CreateConnector;
 use forebay_runtime::metrics::Metrics;
-use forebay_runtime::{Connectors, RuntimeConfig};
+use forebay_runtime::{ClusterConfig, Connectors, RuntimeConfig};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::history::{Fact, Life};
 use crate::link::Link;
-use crate::scenario::CONNECTOR;
+use crate::scenario::connector_id;
 use crate::sinks::catalog;
 use crate::world::{Node, World};
 
+/// How often a node announces itself in the time of a lease, as a server does by default.
+const HEARTBEATS_OF_A_LEASE: u32 = 3;
 /// The pause before a node that did not come up is started again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -34,18 +37,26 @@ pub(crate) async fn open(world: &Arc<World>, node: &Arc<Node>, life: Life) -> Op
         stream_prefix: "$connectors".to_owned(),
         lease: Duration::from_millis(world.scenario.lease_ms),
         stop_limit: Duration::from_secs(3),
-        connectors_max: 4,
+        connectors_max: 8,
         secret_key: [7; 32],
-        cluster: None,
+        cluster: world.scenario.variants.cluster.map(|_| ClusterConfig {
+            name: format!("node-{}", node.index),
+            address: None,
+            labels: BTreeMap::new(),
+            heartbeat: Duration::from_millis(world.scenario.lease_ms) / HEARTBEATS_OF_A_LEASE,
+        }),
     };
     Connectors::open(Arc::new(link), catalog, clock, Metrics::default(), config).await.ok()
 }
 
-/// Makes the connector and starts it: the only life that is not disturbed.
+/// Makes the connectors and starts them: the only life that is not disturbed.
 pub(crate) async fn set_up(world: &Arc<World>, connectors: &Connectors) -> Result<(), String> {
-    let create = CreateConnector { name: None, settings: world.scenario.settings() };
-    connectors.create(CONNECTOR, create).await.map_err(|error| format!("set-up: {error}"))?;
-    connectors.start(CONNECTOR, None).await.map_err(|error| format!("set-up: {error}"))
+    for id in (0..world.scenario.connectors).map(connector_id) {
+        let create = CreateConnector { name: None, settings: world.scenario.settings() };
+        connectors.create(&id, create).await.map_err(|error| format!("set-up: {error}"))?;
+        connectors.start(&id, None).await.map_err(|error| format!("set-up: {error}"))?;
+    }
+    Ok(())
 }
 
 /// One life after the other, until dropped. The first one may be open already.

@@ -13,12 +13,16 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::history::{Fact, Life};
-use crate::reading::{checkpoint_in, read_checkpoint};
-use crate::subscription::LogSubscription;
+use crate::operations::Operations;
+use crate::reading::{checkpoint_in, connector_of, read_checkpoint};
+use crate::subscription::{LogSubscription, StreamSubscription};
 use crate::world::{Node, World};
 
 /// How long a caller waits for an answer that does not come.
 const ANSWER_LIMIT_MS: u64 = 3_000;
+
+/// How late a call gets there at most, when nobody waits for it any more.
+pub(crate) const CALL_LATE_MS_MAX: u64 = 20_000;
 
 /// The store as one life of a node sees it.
 #[derive(Clone, Debug)]
@@ -120,7 +124,7 @@ impl Link {
         let way = self.there().await.map_err(unavailable)?;
         let (store, chance) = (Arc::clone(&self.world.store), &self.node.chance);
         let sync = if self.world.is_hostile() { chance.millis(0, 20) } else { Duration::ZERO };
-        let late = chance.millis(1_000, 20_000);
+        let late = chance.millis(1_000, CALL_LATE_MS_MAX);
         let (answer, answered) = oneshot::channel();
         // On the store's side: what is on its way gets there even if the caller is gone by then.
         tokio::spawn(async move {
@@ -144,17 +148,17 @@ impl Link {
 #[async_trait]
 impl EventStore for Link {
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
-        let (operations, history) = (&self.world.operations, &self.world.history);
-        let under_way = operations.appends(self.node.index, history.at_ms(), &request);
-        let checkpoint = checkpoint_in(self.life, &request);
+        let (operations, history) = (self.operations(&request.stream), &self.world.history);
+        let under_way = operations.and_then(|all| all.appends(self.node.index, history.at_ms(), &request));
+        let (connector, checkpoint) = (connector_of(request.stream.as_str()), checkpoint_in(self.life, &request));
         if let Some((run, id)) = checkpoint {
-            history.add(Fact::Stores { run, id });
+            history.add_of(connector, Fact::Stores { run, id });
         }
         let answer = self.send(request).await;
         if let (Some((run, id)), Ok(_)) = (checkpoint, &answer) {
-            history.add(Fact::Stored { run, id });
+            history.add_of(connector, Fact::Stored { run, id });
         }
-        if let Some(under_way) = under_way {
+        if let (Some(operations), Some(under_way)) = (operations, under_way) {
             operations.appended(under_way, history.at_ms(), &answer);
         }
         answer
@@ -170,21 +174,21 @@ impl EventStore for Link {
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<StreamPage, ReadError> {
-        let (operations, history) = (&self.world.operations, &self.world.history);
         let is_look = read.direction == Direction::Backward && read.from == StreamPoint::End;
-        let under_way = is_look.then(|| operations.looks(self.node.index, history.at_ms(), &read.stream)).flatten();
+        let (operations, history) = (self.operations(&read.stream).filter(|_| is_look), &self.world.history);
+        let under_way = operations.and_then(|all| all.looks(self.node.index, history.at_ms(), &read.stream));
         let page = self.read(|| self.world.store.read_stream(&read)).await;
-        if let Some(under_way) = under_way {
+        if let (Some(operations), Some(under_way)) = (operations, under_way) {
             operations.looked(under_way, history.at_ms(), &page);
         }
         let name = read.stream.as_str();
         let is_found = !matches!(page, Err(ReadError::Unavailable { .. }));
         if is_found && name.ends_with("/checkpoints") && read.direction == Direction::Backward {
             let checkpoint = page.as_ref().ok().and_then(|page| page.events.first()).map(read_checkpoint);
-            self.world.history.add(Fact::ReadCheckpoint { life: self.life, checkpoint });
+            history.add_of(connector_of(name), Fact::ReadCheckpoint { life: self.life, checkpoint });
         }
         if is_found && name.ends_with("/parked") {
-            self.world.history.add(Fact::ReadParked { life: self.life });
+            history.add_of(connector_of(name), Fact::ReadParked { life: self.life });
         }
         page
     }
@@ -203,7 +207,11 @@ impl EventStore for Link {
     }
 
     async fn subscribe_stream(&self, subscribe: SubscribeStream) -> Result<Box<dyn Subscription>, SubscribeError> {
-        Err(SubscribeError::StreamDeleted { stream: subscribe.stream })
+        let generation = self.read(|| Ok(self.world.store.generation())).await?;
+        let Some(generation) = generation else {
+            return Err(ReadError::Unavailable { reason: "the simulated store is down".to_owned() }.into());
+        };
+        Ok(Box::new(StreamSubscription::open(self.clone(), subscribe, generation)))
     }
 
     async fn metadata(&self, stream: &StreamName) -> Result<(StreamMetadata, Option<Revision>), ReadError> {
@@ -229,6 +237,11 @@ impl EventStore for Link {
 }
 
 impl Link {
+    /// Where it is recorded what is asked of a stream, if it belongs to a connector.
+    fn operations(&self, stream: &StreamName) -> Option<&Operations> {
+        self.world.operations.get(connector_of(stream.as_str())?)
+    }
+
     /// Waits for a hand-out to get through; an error breaks the subscription.
     pub(crate) async fn hand_out(&self, notice: Notice) -> Result<Notice, SubscribeError> {
         self.node.step(self.life).await;

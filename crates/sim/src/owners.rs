@@ -7,6 +7,8 @@
 //! | fence | a transaction of an owner in a lane that a newer one has claimed |
 //! | take-over | a lease that nobody has renewed or taken for two durations though some node was able all the while, and the connector had not failed: then nodes wait for the time of its restart |
 //! | hand-over | an owner that closes in good order and keeps its lease |
+//!
+//! Nodes that know of each other are given four durations where another node came or went meanwhile, or the owner came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +34,11 @@ pub(crate) struct Owners {
     has_failed: bool,
     /// Nodes that close in good order and hold the lease, undisturbed so far.
     closing: BTreeSet<usize>,
+    /// Nodes know of each other.
+    is_cluster: bool,
+    /// When each node last came, and went, as the others may see it.
+    came: BTreeMap<usize, u64>,
+    went: BTreeMap<usize, u64>,
     /// The lease for which a late take-over was told.
     told: Option<u64>,
     take_overs: TakeOvers,
@@ -67,9 +74,17 @@ impl Owners {
             able: BTreeMap::new(),
             has_failed: false,
             closing: BTreeSet::new(),
+            is_cluster: false,
+            came: BTreeMap::new(),
+            went: BTreeMap::new(),
             told: None,
             take_overs: TakeOvers::default(),
         }
+    }
+
+    /// The same for nodes that know of each other, or do not.
+    pub(crate) fn in_cluster(self, is_cluster: bool) -> Self {
+        Self { is_cluster, ..self }
     }
 
     pub(crate) fn take_overs(&self) -> TakeOvers {
@@ -90,7 +105,7 @@ impl Owners {
                 self.leased(at_ms, lease)
             }
             Fact::Checkpoint(checkpoint) => self.checkpoint(checkpoint.epoch),
-            Fact::Offered { run, .. } => self.offered(run.life, run.epoch),
+            Fact::Offered { run, .. } | Fact::Tried { run, .. } => self.offered(run.life, run.epoch),
             Fact::Bookkeeping { event_type, .. } => {
                 match event_type.as_str() {
                     "$conn-mngt-connector-failed" => self.has_failed = true,
@@ -102,6 +117,8 @@ impl Owners {
             Fact::Claimed { lane, epoch } => self.claimed(*lane, *epoch),
             Fact::Committed { lane, epoch, .. } => self.committed(*lane, *epoch),
             Fact::Able { node, is_able } => {
+                let stirred = if *is_able { &mut self.came } else { &mut self.went };
+                stirred.insert(*node, at_ms);
                 if *is_able {
                     self.able.entry(*node).or_insert(at_ms);
                 } else {
@@ -157,7 +174,7 @@ impl Owners {
     fn late_take_over(&mut self, at_ms: u64) -> Option<String> {
         let lease = self.lease.as_ref().filter(|_| self.is_drill && !self.has_failed)?;
         let age_ms = at_ms.saturating_sub(lease.since_ms);
-        if age_ms < 2 * self.lease_ms
+        if age_ms < self.leases_for(lease) * self.lease_ms
             || self.told == Some(lease.since_ms)
             || !self.someone_was_able_since(lease.since_ms)
         {
@@ -168,6 +185,14 @@ impl Owners {
             "take-over: nobody has renewed or taken the lease of node {} for {age_ms} ms, it lasts {} ms",
             lease.holder, self.lease_ms
         ))
+    }
+
+    /// In so many of its durations a lease is taken over. A node that came or went shortly before is heard of only then.
+    fn leases_for(&self, lease: &Lease) -> u64 {
+        let since_ms = lease.since_ms.saturating_sub(self.lease_ms);
+        let has_come = self.came.values().any(|at_ms| *at_ms >= since_ms);
+        let has_gone = self.went.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
+        if self.is_cluster && (has_come || has_gone) { 4 } else { 2 }
     }
 
     fn someone_was_able_since(&self, at_ms: u64) -> bool {

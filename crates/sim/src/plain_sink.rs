@@ -58,7 +58,7 @@ impl Delivery<'_> {
             }
             Mood::Breaks(count) => {
                 self.take((count, NOBODY), Some(receipt)).await;
-                Err(self.way.world.receiver.failure())
+                Err(self.way.receiver.failure())
             }
             Mood::AnswerLost(count) => {
                 self.take((count, NOBODY), None).await;
@@ -72,7 +72,7 @@ impl Delivery<'_> {
                 self.take_late();
                 Err(unanswered())
             }
-            Mood::Refuses => Err(self.way.world.receiver.failure()),
+            Mood::Refuses => Err(self.way.receiver.failure()),
             Mood::Stops => Err(stopped()),
         }
     }
@@ -80,7 +80,7 @@ impl Delivery<'_> {
     /// Takes the first so many records, but for keys of a remainder and those behind one that is not taken; confirms them
     /// where there is a receipt.
     async fn take(&mut self, (most, remainder): (usize, u64), mut receipt: Option<&mut Receipt>) {
-        let receiver = Arc::clone(&self.way.world.receiver);
+        let receiver = Arc::clone(&self.way.receiver);
         let mut failed: Vec<&str> = Vec::new();
         for (index, record) in self.batch.records().iter().enumerate().take(most) {
             let event = record.event();
@@ -90,14 +90,14 @@ impl Delivery<'_> {
             } else if event.stream().len() as u64 % 2 + u64::from(event.stream().ends_with('1')) == remainder {
                 Some(receiver.failure())
             } else {
-                self.way.refusal(event.position().commit())
+                self.way.refusal(record)
             };
             match (failure, receipt.as_deref_mut()) {
                 (None, receipt) => {
                     receiver.take(event.position());
                     if let Some(receipt) = receipt {
                         receipt.delivered(index);
-                        self.confirmed.add(event.position().commit());
+                        self.confirmed.add(index, event.position());
                     }
                 }
                 (Some(failure), receipt) => {
@@ -114,16 +114,17 @@ impl Delivery<'_> {
     /// Takes all of it, long after it has said that it did not.
     fn take_late(&self) {
         let (way, batch, one_key) = (self.way.clone(), self.batch.clone(), self.one_key);
-        let delay = way.world.receiver.chance.millis(100, 4_000);
+        let delay = way.receiver.chance.millis(100, 4_000);
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let mut failed = Vec::new();
-            for event in batch.records().iter().map(forebay_event::Record::event) {
+            for record in batch.records() {
+                let event = record.event();
                 let key = if one_key { "" } else { event.stream() };
-                if failed.contains(&key) || way.refusal(event.position().commit()).is_some() {
+                if failed.contains(&key) || way.refusal(record).is_some() {
                     failed.push(key);
                 } else {
-                    way.world.receiver.take(event.position());
+                    way.receiver.take(event.position());
                 }
             }
         });

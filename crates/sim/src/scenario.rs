@@ -6,17 +6,33 @@ use crate::chance::Chance;
 use crate::check::Terms;
 use crate::pace::Bounds;
 use crate::policy::Refusals;
+use crate::variants::Variants;
 
-/// The id of the connector that every run has.
-pub(crate) const CONNECTOR: &str = "orders-sim";
+/// The id of the connector that every run has; further ones have a number behind it.
+const CONNECTOR: &str = "orders-sim";
 /// Streams of events that are to be delivered begin with this; those of the others do not.
 pub(crate) const WANTED: &str = "order-";
+
+/// The id of a connector.
+pub(crate) fn connector_id(index: usize) -> String {
+    if index == 0 { CONNECTOR.to_owned() } else { format!("{CONNECTOR}-{index}") }
+}
+
+/// Which connector has an id.
+pub(crate) fn connector_at(id: &str) -> Option<usize> {
+    match id.strip_prefix(CONNECTOR)? {
+        "" => Some(0),
+        behind => behind.strip_prefix('-')?.parse().ok(),
+    }
+}
 
 /// All that a seed decides beforehand; what it decides on the way is drawn from the same seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
+    pub(crate) variants: Variants,
     pub(crate) nodes: usize,
+    pub(crate) connectors: usize,
     /// Only nodes go down, stand still or are cut off: then how long a take-over lasts can be held to a bound.
     pub(crate) is_drill: bool,
     /// By how many millionths each node's clock is fast, or slow.
@@ -70,8 +86,9 @@ pub(crate) struct TargetTerms {
 impl Scenario {
     /// What this seed says.
     pub(crate) fn of(seed: u64) -> Self {
-        let chance = Chance::of(seed, "scenario");
+        let (chance, variants) = (Chance::of(seed, "scenario"), Variants::of(seed));
         let nodes = [1, 1, 1, 1, 2, 2, 2, 3, 3, 4].get(chance.size(0, 9)).copied().unwrap_or(1);
+        let nodes = variants.cluster.map_or(nodes, |cluster| cluster.nodes);
         let is_drill = nodes > 1 && chance.hits(300);
         let once = chance.hits(300);
         let one_key = chance.hits(200);
@@ -83,10 +100,14 @@ impl Scenario {
         };
         let is_slow = chance.hits(50);
         let refused = chance.hits(400);
-        let refusals = Refusals::of(seed, if refused { chance.between(2, 40) } else { 0 }, !is_drill);
+        let refused_permille = if refused { chance.between(2, 40) } else { 0 };
+        let refused_permille = variants.operators.map_or(refused_permille, |operators| operators.refused_permille);
+        let refusals = Refusals::of(seed, refused_permille, !is_drill);
         Self {
             seed,
+            variants,
             nodes,
+            connectors: variants.cluster.map_or(1, |cluster| cluster.connectors),
             is_drill,
             drifts_ppm: (0..nodes).map(|_| i64::try_from(chance.between(0, 20_000)).unwrap_or(0) - 10_000).collect(),
             lease_ms,
@@ -133,6 +154,7 @@ impl Scenario {
             gives_up: self.retries_max.is_some(),
             lease_ms: self.lease_ms,
             is_drill: self.is_drill,
+            is_cluster: self.variants.cluster.is_some(),
             bounds: Bounds { rate: self.rate, threshold: self.threshold, in_flight_max: self.lanes * self.batch },
         }
     }

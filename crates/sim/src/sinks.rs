@@ -7,12 +7,14 @@ use forebay_connector::settings::{SettingsErrors, SettingsMap};
 use forebay_connector::{
     Batch, Catalog, Connect, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Sink, SinkContext, Target,
 };
+use forebay_event::{Position, Record};
 use tokio::time::Instant;
 
-use crate::history::{Fact, Life, Run};
+use crate::history::{Fact, Life, Payload, Run, Tried};
 use crate::plain_sink::PlainSink;
+use crate::scenario::connector_at;
 use crate::table_sink::TableSink;
-use crate::target::Mood;
+use crate::target::{Mood, Receiver};
 use crate::world::{Node, World};
 
 /// How long an attempt may take.
@@ -45,13 +47,15 @@ pub(crate) fn catalog(node: usize) -> Catalog {
 
 fn connect<const NODE: usize, const TABLE: bool>(
     _: &SettingsMap,
-    _: &SinkContext,
+    context: &SinkContext,
 ) -> Result<Box<dyn Target>, SettingsErrors> {
     let absent = || SettingsErrors::single("instanceTypeName", "is simulated", "a world on this thread");
     let world = World::current().ok_or_else(absent)?;
     let node = world.nodes.get(NODE).map(Arc::clone).ok_or_else(absent)?;
     let life = node.life();
-    Ok(Box::new(SimTarget { way: Way { world, node, life }, is_table: TABLE }))
+    let connector = connector_at(&context.connector_id).ok_or_else(absent)?;
+    let receiver = world.receivers.get(connector).map(Arc::clone).ok_or_else(absent)?;
+    Ok(Box::new(SimTarget { way: Way { world, connector, receiver, node, life }, is_table: TABLE }))
 }
 
 struct SimTarget {
@@ -74,10 +78,12 @@ impl Target for SimTarget {
     }
 }
 
-/// The way of one life of a node to the target.
+/// The way of a connector in one life of a node to its target.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) world: Arc<World>,
+    pub(crate) connector: usize,
+    pub(crate) receiver: Arc<Receiver>,
     pub(crate) node: Arc<Node>,
     pub(crate) life: Life,
 }
@@ -92,7 +98,7 @@ impl Way {
     pub(crate) async fn probe(&self) -> Result<(), Failure> {
         self.step().await;
         self.get_through().await?;
-        let receiver = &self.world.receiver;
+        let receiver = &self.receiver;
         let trouble = if self.world.is_hostile() { self.world.scenario.target.trouble_permille / 4 } else { 0 };
         if receiver.is_down() || receiver.chance.hits(trouble) { Err(receiver.failure()) } else { Ok(()) }
     }
@@ -101,10 +107,9 @@ impl Way {
     pub(crate) async fn offer(&self, lane: Lane, batch: &Batch) -> Result<Mood, Failure> {
         self.step().await;
         let run = Run { life: self.life, epoch: batch.epoch().0 };
-        let positions = batch.records().iter().map(|record| record.event().position().commit()).collect();
-        self.world.history.add(Fact::Offered { run, lane: lane.0, attempt: batch.attempt(), positions });
+        self.tell(offered(run, lane, batch));
         self.get_through().await?;
-        let (receiver, terms) = (&self.world.receiver, self.world.scenario.target);
+        let (receiver, terms) = (&self.receiver, self.world.scenario.target);
         let latency = receiver.chance.millis(0, terms.latency_ms_max);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -117,17 +122,41 @@ impl Way {
     /// Fails, at once or after hanging, while this node cannot reach the target.
     async fn get_through(&self) -> Result<(), Failure> {
         let Some(until) = self.node.is_cut_from_target_until() else { return Ok(()) };
-        if self.world.receiver.chance.hits(300) {
+        if self.receiver.chance.hits(300) {
             tokio::time::sleep_until(until.min(Instant::now() + ATTEMPT_LIMIT * 2)).await;
         }
         Err(Failure::retry(FailureClass::Connect, "the simulated way to the target is cut"))
     }
 
+    /// Adds a fact about the connector.
+    fn tell(&self, fact: Fact) {
+        self.world.history.add_of(Some(self.connector), fact);
+    }
+
     /// With which status the target refuses this record now.
-    pub(crate) fn refusal(&self, position: u64) -> Option<Failure> {
+    pub(crate) fn refusal(&self, record: &Record) -> Option<Failure> {
+        let position = record.event().position().commit();
         let status = self.world.scenario.refusals.refuses(position, self.world.is_hostile())?;
+        if self.world.mercy.is_shown(position, record.data_slice()) {
+            return None;
+        }
         Some(Failure::reject(FailureClass::Status(status), "the simulated target does not take it"))
     }
+}
+
+/// What a sink is given, as the history has it.
+fn offered(run: Run, lane: Lane, batch: &Batch) -> Fact {
+    let (lane, attempt) = (lane.0, batch.attempt());
+    let position = |record: &Record| record.event().position().commit();
+    let Some(parked) = batch.parked() else {
+        return Fact::Offered { run, lane, attempt, positions: batch.records().iter().map(position).collect() };
+    };
+    let tried = |(record, number): (&Record, &u64)| Tried {
+        number: *number,
+        position: position(record),
+        payload: Payload::of(record.data_slice()),
+    };
+    Fact::Tried { run, lane, attempt, records: batch.records().iter().zip(&*parked.numbers).map(tried).collect() }
 }
 
 /// What a sink has confirmed stays so, also when the attempt is cut off.
@@ -135,25 +164,36 @@ impl Way {
 pub(crate) struct Confirmed {
     way: Way,
     run: Run,
-    positions: Vec<u64>,
+    /// The numbers of the batch, if its records were parked.
+    numbers: Option<Arc<[u64]>>,
+    /// What is confirmed: positions, or numbers.
+    confirmed: Vec<u64>,
 }
 
 impl Confirmed {
     pub(crate) fn by(way: &Way, batch: &Batch) -> Self {
         let run = Run { life: way.life, epoch: batch.epoch().0 };
-        Self { way: way.clone(), run, positions: Vec::new() }
+        let numbers = batch.parked().map(|parked| Arc::clone(&parked.numbers));
+        Self { way: way.clone(), run, numbers, confirmed: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, position: u64) {
-        self.positions.push(position);
+    /// The record at this place of the batch, and in the log, is delivered.
+    pub(crate) fn add(&mut self, index: usize, position: Position) {
+        match &self.numbers {
+            Some(numbers) => self.confirmed.extend(numbers.get(index)),
+            None => self.confirmed.push(position.commit()),
+        }
     }
 }
 
 impl Drop for Confirmed {
     fn drop(&mut self) {
-        let positions = std::mem::take(&mut self.positions);
-        if !positions.is_empty() {
-            self.way.world.history.add(Fact::Marked { run: self.run, positions });
+        let (run, confirmed) = (self.run, std::mem::take(&mut self.confirmed));
+        if !confirmed.is_empty() {
+            self.way.tell(match self.numbers {
+                Some(_) => Fact::Redelivered { run, numbers: confirmed },
+                None => Fact::Marked { run, positions: confirmed },
+            });
         }
     }
 }

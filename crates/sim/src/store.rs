@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::history::History;
-use crate::reading::fact_of;
+use crate::reading::{connector_of, fact_of};
 
 /// Created times start here and count up, one tick for each event: no rule looks at them.
 const CREATED_START: u64 = 17_672_256_000_000_000;
@@ -119,8 +119,10 @@ impl Store {
 
     fn make_durable(&self, state: &mut State, end: usize) {
         while state.durable < end {
-            if let Some(fact) = state.events.get(state.durable).and_then(fact_of) {
-                self.history.add(fact);
+            if let Some(event) = state.events.get(state.durable)
+                && let Some(fact) = fact_of(event)
+            {
+                self.history.add_of(connector_of(event.stream()), fact);
             }
             state.durable += 1;
         }

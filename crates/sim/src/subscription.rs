@@ -1,8 +1,10 @@
-//! Owns the simulated subscription to the log: history, then live, in hand-outs of any size.
+//! Owns the simulated subscriptions, to the log and to a stream: history, then live, in hand-outs of any size.
 
 use async_trait::async_trait;
-use forebay_event::RecordedEvent;
-use forebay_store::{Notice, ReadError, SubscribeAll, SubscribeError, Subscription};
+use forebay_event::{Position, RecordedEvent, StreamName};
+use forebay_store::{
+    Direction, Notice, ReadError, ReadStream, StreamPoint, SubscribeAll, SubscribeError, SubscribeStream, Subscription,
+};
 
 use crate::link::Link;
 
@@ -69,6 +71,64 @@ impl Subscription for LogSubscription {
                 (self.next, self.told, self.has_caught_up) = before;
                 let notice = self.link.hand_out(notice).await?;
                 (self.next, self.told, self.has_caught_up) = after;
+                return Ok(notice);
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A subscription of one life of a node to one stream, which need not be there yet.
+pub(crate) struct StreamSubscription {
+    link: Link,
+    subscribe: SubscribeStream,
+    generation: u64,
+    /// The position of the last event that was handed out.
+    seen: Option<Position>,
+    has_caught_up: bool,
+}
+
+impl StreamSubscription {
+    pub(crate) fn open(link: Link, mut subscribe: SubscribeStream, generation: u64) -> Self {
+        if subscribe.from == StreamPoint::End
+            && let Ok(Some(last)) = link.world.store.last_of(&subscribe.stream)
+        {
+            subscribe.from = StreamPoint::At(last.revision());
+        }
+        Self { link, subscribe, generation, seen: None, has_caught_up: false }
+    }
+
+    /// What is there behind what was handed out.
+    fn look(&self) -> Vec<RecordedEvent> {
+        let SubscribeStream { stream, from, limit } = &self.subscribe;
+        let (stream, behind) = (StreamName::clone(stream), *from);
+        let most = self.link.node.chance.size(1, limit.events.min(40));
+        let from = if let StreamPoint::At(last) = behind { StreamPoint::At(last.next()) } else { StreamPoint::Start };
+        let read = ReadStream { stream, direction: Direction::Forward, from, limit: *limit };
+        let mut events = self.link.world.store.read_stream(&read).map(|page| page.events).unwrap_or_default();
+        events.truncate(most);
+        events
+    }
+}
+
+#[async_trait]
+impl Subscription for StreamSubscription {
+    async fn next(&mut self) -> Result<Notice, SubscribeError> {
+        let world = std::sync::Arc::clone(&self.link.world);
+        loop {
+            let changed = world.store.changed();
+            if world.store.generation() != Some(self.generation) {
+                return Err(ReadError::Unavailable { reason: "the simulated store went down".to_owned() }.into());
+            }
+            let events = self.look();
+            if let Some((revision, position)) = events.last().map(|last| (last.revision(), last.position())) {
+                let notice = self.link.hand_out(Notice::Events(events)).await?;
+                (self.subscribe.from, self.seen) = (StreamPoint::At(revision), Some(position));
+                return Ok(notice);
+            }
+            if !self.has_caught_up {
+                let notice = self.link.hand_out(Notice::CaughtUp { position: self.seen }).await?;
+                self.has_caught_up = true;
                 return Ok(notice);
             }
             changed.await;

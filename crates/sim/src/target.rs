@@ -12,9 +12,10 @@ use crate::chance::Chance;
 use crate::history::{Fact, History};
 use crate::ledger::Ledger;
 
-/// The target that all lanes of all nodes deliver to.
+/// The target that all lanes of a connector deliver to, on all nodes.
 #[derive(Debug)]
 pub(crate) struct Receiver {
+    connector: usize,
     pub(crate) chance: Chance,
     pub(crate) ledger: Arc<Ledger>,
     history: Arc<History>,
@@ -48,9 +49,14 @@ pub(crate) enum Mood {
 }
 
 impl Receiver {
-    pub(crate) fn new(seed: u64, history: Arc<History>) -> Self {
-        let ledger = Arc::new(Ledger::new(Arc::clone(&history)));
-        Self { chance: Chance::of(seed, "target"), ledger, history, state: Mutex::default() }
+    /// The target of a connector.
+    pub(crate) fn new(seed: u64, connector: usize, history: Arc<History>) -> Self {
+        let ledger = Arc::new(Ledger::new(connector, Arc::clone(&history)));
+        let chance = match connector {
+            0 => Chance::of(seed, "target"),
+            other => Chance::of(seed, &format!("target {other}")),
+        };
+        Self { connector, chance, ledger, history, state: Mutex::default() }
     }
 
     /// Takes nothing until then.
@@ -105,6 +111,6 @@ impl Receiver {
 
     /// Takes a record.
     pub(crate) fn take(&self, position: Position) {
-        self.history.add(Fact::Applied { position: position.commit() });
+        self.history.add_of(Some(self.connector), Fact::Applied { position: position.commit() });
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::history::Fact;
+use crate::replayed::WRITTEN;
 use crate::scenario::WANTED;
 use crate::world::{Node, World};
 
@@ -30,7 +31,7 @@ pub(crate) async fn write_events(world: Arc<World>) {
         let Ok(stream) = StreamName::new(&format!("{start}{}", chance.between(1, scenario.keys))) else { return };
         let event = |_| {
             let id = Uuid::from_u128(u128::from(chance.number()) << 64 | u128::from(chance.number()));
-            ProposedEvent::json(id, "OrderPlaced", r#"{"simulated":true}"#)
+            ProposedEvent::json(id, "OrderPlaced", WRITTEN)
         };
         let events = (0..burst).map(event).collect();
         let request = AppendRequest { stream, expected: ExpectedRevision::Any, events };
@@ -119,7 +120,7 @@ async fn make(world: &Arc<World>, node: &Arc<Node>, (trouble, length): (Trouble,
         }
         Trouble::TargetDown => {
             tell("the target is down");
-            world.receiver.go_down(Instant::now() + length);
+            world.receivers.iter().for_each(|receiver| receiver.go_down(Instant::now() + length));
         }
         Trouble::TargetCut => {
             tell("the way to the target is cut");

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::clock::NodeClock;
 use crate::history::{Fact, History, Life};
+use crate::mercy::Mercy;
 use crate::operations::Operations;
 use crate::scenario::Scenario;
 use crate::store::Store;
@@ -27,8 +28,11 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     pub(crate) history: Arc<History>,
     pub(crate) store: Arc<Store>,
-    pub(crate) receiver: Arc<Receiver>,
-    pub(crate) operations: Operations,
+    /// The target of each connector.
+    pub(crate) receivers: Vec<Arc<Receiver>>,
+    pub(crate) mercy: Mercy,
+    /// What was asked of the streams of each connector that decide who owns what.
+    pub(crate) operations: Vec<Operations>,
     pub(crate) nodes: Vec<Arc<Node>>,
     /// Faults come about; switched off at the end, so that everything can come to rest.
     is_hostile: AtomicBool,
@@ -81,10 +85,12 @@ impl World {
                 })
             })
             .collect();
+        let connectors = 0..scenario.connectors;
         let world = Arc::new(Self {
             store: Arc::new(Store::new(seed, Arc::clone(&history))),
-            receiver: Arc::new(Receiver::new(seed, Arc::clone(&history))),
-            operations: Operations::default(),
+            receivers: connectors.clone().map(|at| Arc::new(Receiver::new(seed, at, Arc::clone(&history)))).collect(),
+            mercy: Mercy::new(seed),
+            operations: connectors.map(|_| Operations::default()).collect(),
             nodes,
             history,
             scenario,
@@ -135,6 +141,11 @@ impl Node {
         state.life += 1;
         (state.is_alive, state.steps_left) = (true, steps_left);
         Life { node: self.index, number: state.life }
+    }
+
+    /// Lets this life crash after so many steps, if it is to.
+    pub(crate) fn crash_in(&self, steps_left: Option<u64>) {
+        self.state.lock().steps_left = steps_left;
     }
 
     /// Ends the life where it stands.

@@ -355,6 +355,14 @@ impl Index {
         self.lines.get(&key)
     }
 
+    /// What is to be replayed to its end, in the order of the first records: a run that is repeated does the same.
+    pub(super) fn replays(&self) -> Vec<ReplayOrder> {
+        let first = |line: &Line| Some((*line.records.keys().next()?, line.replay?));
+        let mut replays: Vec<_> = self.lines.values().filter_map(first).collect();
+        replays.sort_unstable_by_key(|(first, _)| *first);
+        replays.into_iter().map(|(_, replay)| replay).collect()
+    }
+
     /// The key that people call so.
     pub(super) fn key_of(&self, text: &str) -> Option<Key> {
         let direct = Key::of(text);

@@ -156,7 +156,7 @@ impl ParkingLot {
         let (done, settled) = index.opened();
         let parked = index.lines().values().flat_map(|line| line.records.keys().copied());
         let known = KnownSettled { records: parked.chain(done).collect(), keys: settled };
-        let replays = index.lines().values().filter_map(|line| line.replay).collect();
+        let replays = index.replays();
         lot.show(index.count());
         *lot.state.lock().await = index;
         Ok(Some(Opened { lot, keys, known, replays }))
