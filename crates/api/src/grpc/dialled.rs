@@ -43,8 +43,13 @@ pub(super) async fn tell_dialled(mut request: Request, next: Next) -> Response {
 
 fn parse(authority: &str, port_unnamed: u16) -> Option<Dialled> {
     let authority: http::uri::Authority = authority.parse().ok()?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some(Dialled { host, port: authority.port_u16().unwrap_or(port_unnamed) })
+    let name = authority.host();
+    let host = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    // Brackets elsewhere are taken by the parser, although no host has them.
+    if host.is_empty() || host.contains(['[', ']']) {
+        return None;
+    }
+    Some(Dialled { host: host.to_owned(), port: authority.port_u16().unwrap_or(port_unnamed) })
 }
 
 #[cfg(test)]
@@ -57,6 +62,8 @@ mod tests {
         assert_eq!(told("localhost:2113"), Some(("localhost".to_owned(), 2113)));
         assert_eq!(told("[::1]:2113"), Some(("::1".to_owned(), 2113)));
         assert_eq!(told("node.test"), Some(("node.test".to_owned(), 80)));
-        assert_eq!(told(""), None);
+        for no_host in ["", "[]", ":1", "1[1]3", "[1", "1]", "[[::1]]"] {
+            assert_eq!(told(no_host), None, "{no_host}");
+        }
     }
 }
