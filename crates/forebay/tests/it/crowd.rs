@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::http::eventually;
@@ -30,7 +31,12 @@ async fn node(folder: &Path, store: &Server, number: u64) -> Server {
     std::fs::write(&config, text).unwrap();
     // A test's few flags live as long as its process.
     let path: &'static str = Box::leak(config.to_str().unwrap().to_owned().into_boxed_str());
-    Server::start_with(&directory, Box::leak(Box::new(["--config", path]))).await
+    let node = Server::start_with(&directory, Box::leak(Box::new(["--config", path]))).await;
+    eventually("the node is ready", LIMIT, || async {
+        matches!(node.http.try_send(Method::GET, "/health/ready", None).await, Ok((200..300, _)))
+    })
+    .await;
+    node
 }
 
 /// How many connectors a node says that it has.

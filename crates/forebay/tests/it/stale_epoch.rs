@@ -66,7 +66,12 @@ async fn an_owner_of_the_past_is_refused_by_the_receiver_and_parks_nothing() {
     std::fs::create_dir(folder.path().join("old")).unwrap();
     let receiver = Receiver::start().await;
     receiver.fence();
-    let settings = [("ordering", "stream"), ("errors:onReject", "park"), ("resilience:firstDelayBound:delayMs", "50")];
+    let settings = [
+        ("ordering", "stream"),
+        ("lanes", "1"),
+        ("errors:onReject", "park"),
+        ("resilience:firstDelayBound:delayMs", "50"),
+    ];
     let (mut old, mut new) = take_over(folder.path(), &receiver, &settings).await;
     old.signal("-CONT").await;
     // The first owner has more to deliver, and a parked key to replay: it tries, and is refused each time.
