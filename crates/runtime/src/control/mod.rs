@@ -27,6 +27,8 @@ mod tests;
 mod assign_tests;
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod shards_tests;
 
 pub(crate) use activate::CUT_OFF_AFTER;
 pub(crate) use announce::NodeState;
