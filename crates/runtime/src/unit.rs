@@ -181,7 +181,10 @@ mod tests {
         assert_eq!(lanes.len(), 3 * 64 * 256);
         let parked: BTreeSet<_> = all.iter().map(|shard| shard.parked_base()).collect();
         assert_eq!(parked.len(), 3 * 64);
-        assert!(parked.iter().all(|base| i64::try_from(base + (1 << PARKED_BITS)).is_ok()), "they fit into a row");
+        assert!(
+            parked.iter().all(|base| i64::try_from(base + ((1 << PARKED_BITS) - 1)).is_ok()),
+            "they fit into a row"
+        );
     }
 
     #[test]

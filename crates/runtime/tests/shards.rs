@@ -22,6 +22,7 @@ use support::{DyingStore, MemoryStore, Table, table_catalog};
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(10);
+const STOPPED: ConnectorState = ConnectorState::Stopped;
 const STREAMS: usize = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 
@@ -102,7 +103,7 @@ impl World {
     }
 
     async fn until_stopped(&self, node: &Connectors) {
-        until("it has stopped", async || self.view(node).await.state == ConnectorState::Stopped).await;
+        until("it has stopped", async || self.view(node).await.state == STOPPED).await;
     }
 
     async fn start(&self, node: &Connectors, shards: u32) {
@@ -230,6 +231,8 @@ async fn another_number_of_shards_goes_on_where_the_last_one_ended() {
     for (round, shards) in [1, 4, 7, 7, 1, 64, 2].into_iter().enumerate() {
         world.append(3).await;
         let node = if round % 2 == 0 { &one } else { &other };
+        // A node that has not heard of the last change yet refuses the next one.
+        until("it knows", async || node.get("spread-anew").await.is_ok_and(|view| view.state == STOPPED)).await;
         world.start(node, shards).await;
         world.until_running(node).await;
         world.until_all_written().await;

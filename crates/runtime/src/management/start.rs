@@ -47,7 +47,7 @@ impl Connectors {
             Some(from) => Some(self.settle_point(from).await?),
             None => self.first_point(&held).await?,
         };
-        check_generations(&held, start_from)?;
+        check_generations(&held, start_from).await?;
         activate(&mut held, start_from).await
     }
 
@@ -95,15 +95,24 @@ impl Connectors {
 }
 
 /// Refuses another way to spread records while too many earlier ones have left records to deliver.
-fn check_generations(held: &Held, start_from: Option<Position>) -> Result<(), CommandError> {
+async fn check_generations(held: &Held, start_from: Option<Position>) -> Result<(), CommandError> {
     let entity = held.slot.entity();
     let Some(facts) = entity.live() else { return Ok(()) };
-    let is_another = start_from.is_none() && facts.sharding.changes_with(&facts.settings, false);
-    if is_another && facts.sharding.earlier.len() >= EARLIER_MAX {
-        let (limit, shards) = (EARLIER_MAX, facts.sharding.count());
-        return Err(CommandError::TooManyGenerations { id: held.id(), limit, shards });
+    let sharding = &facts.sharding;
+    let is_another = start_from.is_none() && sharding.changes_with(&facts.settings, false);
+    if !is_another || sharding.earlier.len() < EARLIER_MAX {
+        return Ok(());
     }
-    Ok(())
+    let mut stands = Vec::new();
+    for unit in entity.units() {
+        stands.push(last_checkpoint(&held.node, &unit.name).await?.map(|checkpoint| checkpoint.position));
+    }
+    let lowest = stands.into_iter().min().flatten();
+    let still_counts = |end: Option<Position>| end.is_none() || lowest < end;
+    if sharding.earlier.iter().filter(|earlier| still_counts(earlier.horizon)).count() < EARLIER_MAX {
+        return Ok(());
+    }
+    Err(CommandError::TooManyGenerations { id: held.id(), limit: EARLIER_MAX, shards: sharding.count() })
 }
 
 /// Records that a connector is to run with its present settings.
