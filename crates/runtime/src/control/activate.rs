@@ -66,7 +66,7 @@ pub(super) struct Supervisor {
     pub(super) turn: Turn,
     /// Until when the connector stays although the plan says otherwise, by the monotonic clock.
     pub(super) keep_until: Option<Duration>,
-    /// The last failure of any shard when the present run began.
+    /// The last failure of any shard when it was looked when to begin.
     failed_before: Option<Revision>,
 }
 
@@ -86,6 +86,7 @@ impl Supervisor {
             if !entity.has_unit(&self.unit) {
                 return;
             }
+            self.failed_before = entity.live().and_then(|facts| facts.sharding.failed);
             let unsettled = is_unsettled(&entity, &self.unit);
             let elsewhere = unsettled && self.is_elsewhere();
             let closing = self.node.closing.is_cancelled();
@@ -235,14 +236,16 @@ impl Supervisor {
     }
 
     /// Marks the connector as being activated, unless something else is wanted by now.
-    async fn begin(&mut self, activation: &Activation) -> bool {
-        let slot = Arc::clone(&self.slot);
-        let _journal = slot.journal.lock().await;
-        let entity = slot.entity();
+    async fn begin(&self, activation: &Activation) -> bool {
+        let _journal = self.slot.journal.lock().await;
+        let entity = self.slot.entity();
         if entity.wanted().is_none_or(|wanted| wanted.revision != activation.revision) {
             return false;
         }
-        self.failed_before = entity.live().and_then(|facts| facts.sharding.failed);
+        if self.unit.shard.is_some() && entity.live().and_then(|facts| facts.sharding.failed) != self.failed_before {
+            // Another shard has failed since it was looked when to begin.
+            return false;
+        }
         let mut hosting = self.hosting.lock();
         hosting.phase = Phase::Activating;
         hosting.settings = Some(activation.settings.clone());

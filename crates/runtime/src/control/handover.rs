@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use forebay_event::ExpectedRevision;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::activate::{Ended, RETRY_PAUSE, Supervisor};
-use super::lease::{self, HeldLease, Watch};
+use super::lease::{self, Watch};
 use super::registry::Node;
 use super::runner::Prepared;
 use crate::management::{Activation, ErrorDetails, Facts, Happening, STREAM_EVENTS_MAX, report};
 use crate::pipeline::{CloseOrder, HandOver, HandOverError, OpenOrder, OpenedShards, ShardPart, is_closed};
-use crate::unit::{Generation, Shard};
+use crate::unit::{Generation, Shard, Unit};
 
 /// Why a generation was not opened.
 enum NotOpened {
@@ -81,11 +81,9 @@ impl Supervisor {
         let site = HandOver { store: Arc::clone(&node.store), clock: Arc::clone(&node.clock), folder };
         let sharding = &facts.sharding;
         if let Some(last) = sharding.earlier.last() {
-            for index in 0..last.count {
-                self.close(prepared, &site, (last, index)).await?;
-            }
+            self.close_all(prepared, &site, last).await?;
         }
-        for unit in (0..shard.count).map(|index| crate::unit::Unit::of(&connector_id, Shard { index, ..shard })) {
+        for unit in (0..shard.count).map(|index| Unit::of(&connector_id, Shard { index, ..shard })) {
             bound_streams(node, &unit.name).await?;
         }
         let order = OpenOrder {
@@ -104,20 +102,51 @@ impl Supervisor {
         opened.await.map_err(|error| NotOpened::Yet(error.to_string()))
     }
 
-    /// Closes one shard of the earlier generation under its lease, once nobody else has that.
+    /// Closes all shards of the earlier generation, each under its lease as soon as nobody else has that.
+    async fn close_all(
+        &self,
+        prepared: &dyn Prepared,
+        site: &HandOver,
+        generation: &Generation,
+    ) -> Result<(), NotOpened> {
+        let units = generation.units(&self.slot.entity().id);
+        let mut open: Vec<_> = (0..).zip(units).map(|(index, unit)| (index, unit, Watch::default())).collect();
+        let node = &self.node;
+        loop {
+            let mut held = Vec::new();
+            // All are watched at once: the leases of a node that is gone run out together.
+            for (index, unit, mut watch) in open {
+                if !self.close(prepared, site, ((generation, index), &unit, &mut watch)).await? {
+                    held.push((index, unit, watch));
+                }
+            }
+            let now = node.clock.monotonic();
+            let Some(pause) = held.iter().map(|(.., watch)| watch.pause(node.config.lease, now)).min() else {
+                return Ok(());
+            };
+            tokio::time::sleep(pause).await;
+            open = held;
+        }
+    }
+
+    /// Closes one shard of the earlier generation; false while its lease is not to be had.
     async fn close(
         &self,
         prepared: &dyn Prepared,
         site: &HandOver,
-        (generation, index): (&Generation, u32),
-    ) -> Result<(), NotOpened> {
+        ((generation, index), unit, watch): ((&Generation, u32), &Unit, &mut Watch),
+    ) -> Result<bool, NotOpened> {
         if is_closed(site, generation.number, index).await.map_err(HandOverError::from)? {
-            return Ok(());
+            return Ok(true);
         }
-        let units = generation.units(&self.slot.entity().id);
-        let Some(unit) = units.get(index as usize) else { return Ok(()) };
         let lost = CancellationToken::new();
-        let lease = self.lease_of(&unit.name, &lost).await;
+        let lease = match lease::take(&self.node, &unit.name, watch, lost.clone()).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                debug!(connector_id = &*unit.name, %error, "the lease of an earlier shard is not to be had yet");
+                return Ok(false);
+            }
+        };
         let order = CloseOrder { generation, index, epoch: lease.epoch };
         let closed = tokio::select! {
             biased;
@@ -127,19 +156,7 @@ impl Supervisor {
         lease.release().await;
         closed?;
         info!(connector_id = &*unit.name, "closed, a later generation takes over");
-        Ok(())
-    }
-
-    /// Takes the lease of an earlier shard, however long another node has it.
-    async fn lease_of(&self, unit: &str, lost: &CancellationToken) -> HeldLease {
-        let (node, mut watch) = (&self.node, Watch::default());
-        loop {
-            match lease::take(node, unit, &mut watch, lost.clone()).await {
-                Ok(lease) => return lease,
-                Err(error) => tracing::debug!(unit, %error, "the lease of an earlier shard is not to be had yet"),
-            }
-            tokio::time::sleep(watch.pause(node.config.lease, node.clock.monotonic())).await;
-        }
+        Ok(true)
     }
 }
 

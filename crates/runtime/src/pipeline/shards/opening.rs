@@ -1,6 +1,7 @@
 //! Owns the beginning of a generation of shards: its first checkpoints, and the parked records that it inherits.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use forebay_connector::Epoch;
 use forebay_event::{ExpectedRevision, Position};
@@ -120,12 +121,11 @@ impl Plan {
             let from = ParkingLot::look(self.lot_site(site, (from, layout.parked_base(index)), OPENING_EPOCH)).await?;
             for key in from.keys().await {
                 let taker = Shard { index: place(key, to.count), ..to };
-                if !lots.contains_key(&taker.index) {
-                    lots.insert(taker.index, self.claimed_lot(site, taker).await?);
-                }
-                if let Some(lot) = lots.get(&taker.index) {
-                    lot.take_from(&from, key).await?;
-                }
+                let lot = match lots.entry(taker.index) {
+                    Entry::Occupied(lot) => lot.into_mut(),
+                    Entry::Vacant(place) => place.insert(self.claimed_lot(site, taker).await?),
+                };
+                lot.take_from(&from, key).await?;
             }
         }
         Ok(())
