@@ -247,6 +247,7 @@ async fn another_number_of_shards_goes_on_where_the_last_one_ended() {
     }
     one.start("spread-anew", None).await.unwrap();
     world.until_all_written().await;
+    // Also while both nodes still report what runs.
     // A reset delivers all of it again, in the same order.
     world.stop(&one).await;
     let before = world.table.written().len();
