@@ -72,7 +72,8 @@ impl Sharding {
             return false;
         }
         let is_same = count == self.count() && self.order.as_ref() == Some(&order_in(settings));
-        self.generation == 0 || !is_same || start_is_given || self.is_reborn
+        // What was never opened may be half made, for other settings.
+        !is_same || !self.is_open || start_is_given || self.is_reborn
     }
 
     /// Takes in that all of the earlier generation are closed. What generations before `since` settled is all below where
@@ -191,17 +192,19 @@ mod tests {
         assert_eq!(names(&sharding), ["orders/1.0"], "one takes over from the whole");
         assert_eq!(numbers(&sharding), [(0, 1)]);
         sharding.activated(&settings(3), false);
-        assert_eq!((names(&sharding), sharding.is_open()), (vec!["orders/1.0".to_owned()], false), "it goes on");
-        sharding.opened(1, Some(0), Position::new(9));
-        assert_eq!(names(&sharding), ["orders/1.0", "orders/1.1", "orders/1.2"]);
+        assert_eq!(names(&sharding), ["orders/2.0"], "what was not opened is not gone on with");
+        sharding.opened(2, Some(0), Position::new(9));
+        assert_eq!(names(&sharding), ["orders/2.0", "orders/2.1", "orders/2.2"]);
+        sharding.activated(&settings(3), false);
+        assert_eq!(sharding.units(&Arc::from("orders")).len(), 3, "what was opened is");
         sharding.activated(&settings(1), false);
         sharding.activated(&settings(5), false);
-        assert_eq!(names(&sharding), ["orders/3.0"]);
-        assert_eq!(numbers(&sharding), [(0, 1), (1, 3)], "what was never opened is passed over");
-        sharding.opened(2, None, Position::new(99));
+        assert_eq!(names(&sharding), ["orders/4.0"]);
+        assert_eq!(numbers(&sharding), [(0, 1), (2, 3)], "what was never opened is passed over");
+        sharding.opened(3, None, Position::new(99));
         assert!(!sharding.is_open(), "that was another generation");
-        sharding.opened(3, Some(1), Position::new(99));
-        assert_eq!(numbers(&sharding), [(1, 3)]);
+        sharding.opened(4, Some(2), Position::new(99));
+        assert_eq!(numbers(&sharding), [(2, 3)]);
         assert_eq!(sharding.earlier[0].horizon, Some(Position::new(99)));
     }
 
