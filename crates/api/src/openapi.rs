@@ -399,6 +399,25 @@ fn kind_schemas() -> Map<String, Value> {
     ])
 }
 
+fn shard_schema() -> Value {
+    object(
+        &["shard", "generation", "state"],
+        json!({
+            "shard": whole("Its number, from 0."),
+            "generation": whole("Which way to spread the connector's records it belongs to, from 1."),
+            "state": text("Its state, one of those of a connector."),
+            "nodeId": { "type": ["string", "null"], "description": "The node that has it." },
+            "nodeName": text("That node's name."),
+            "position": { "type": ["string", "null"], "description": "Its last checkpoint." },
+            "positionUpdateTime": { "type": ["string", "null"], "format": "date-time" },
+            "lag": { "type": ["integer", "null"], "description": "How far the log goes on behind that." },
+            "parked": whole("The records it has parked."),
+            "progress": { "type": ["object", "null"], "description": "What its pipeline has done, if it runs on the node \
+                          that is asked." },
+        }),
+    )
+}
+
 fn query_schemas() -> Map<String, Value> {
     let time = json!({ "type": "string", "format": "date-time" });
     named([
@@ -419,12 +438,14 @@ fn query_schemas() -> Map<String, Value> {
                     "parked": { "type": "object", "description": "What is parked: keys, records, bytes; absent when \
                                 nothing is." },
                     "restartNeeded": { "type": "boolean", "description": "It runs with older settings." },
+                    "shards": list_of("ConnectorShard"),
                     "progress": { "type": "object", "description": "What the running pipeline has done: read, delivered, \
                                   skipped, parked, settled, lastProgressTime, caughtUp, failing, stalledSince, \
                                   oldestUndelivered, breaker." },
                 }),
             ),
         ),
+        ("ConnectorShard", shard_schema()),
         (
             "ConnectorList",
             object(

@@ -200,6 +200,9 @@ impl From<CommandError> for Refusal {
             }
             CommandError::Parked { id, refusal } => Self::of_parked(&id, *refusal, message),
             CommandError::NoSuchPosition { .. } => Self::bad_request(message),
+            CommandError::TooManyGenerations { id, .. } => {
+                Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message).resource(&id)
+            }
             CommandError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted, message),
             CommandError::Append(error) => Self::of_inner_append(error),
             CommandError::Read(error) => Self::of_inner_read(error),
@@ -360,6 +363,7 @@ impl Refusal {
             ParkedRefusal::NoKey { .. } | ParkedRefusal::NoRecord { .. } => Self::not_found(message).resource(id),
             ParkedRefusal::Replaying { .. }
             | ParkedRefusal::NotRunning
+            | ParkedRefusal::Elsewhere { .. }
             | ParkedRefusal::Conflict
             | ParkedRefusal::Full { .. } => Self::new(StatusCode::CONFLICT, Code::FailedPrecondition, message),
             ParkedRefusal::Busy { .. } => Self::unavailable(message),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_event::Position;
 
-use crate::{Batch, Failure, FailureClass, Receipt};
+use crate::{Batch, Epoch, Failure, FailureClass, Receipt};
 
 /// The one step that knows a target.
 ///
@@ -31,6 +31,13 @@ pub trait Sink: Send {
     /// Records at or before it were delivered and are not sent again. Others answer nothing.
     async fn standing(&mut self) -> Result<Option<Position>, Failure> {
         Ok(None)
+    }
+
+    /// Takes the lane over without delivering anything: from here on no earlier owner can write to it. Answers where it
+    /// stands then. For sinks that store positions; the runtime asks it of lanes that are given up, so that what they did
+    /// is known for good.
+    async fn take_over(&mut self, _epoch: Epoch) -> Result<Option<Position>, Failure> {
+        self.standing().await
     }
 
     /// Delivers a batch: marks each record in the receipt as soon as its fate is known, returns when all are known. An

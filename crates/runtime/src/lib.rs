@@ -8,6 +8,7 @@
 //! Begin reading at [`pipeline`]: its `mod` lines are the way of an event. Then [`Connectors`].
 
 pub mod settings;
+mod unit;
 pub mod management;
 pub mod control;
 pub mod pipeline;
@@ -15,3 +16,4 @@ pub mod metrics;
 
 pub use control::ClusterConfig;
 pub use management::{Connectors, RuntimeConfig};
+pub use unit::Shard;

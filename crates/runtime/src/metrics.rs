@@ -28,7 +28,13 @@ const BUCKETS_S: [f64; 14] =
 struct ConnectorLabels {
     connector_id: String,
     sink: String,
+    /// Which shard, if the connector has several.
+    #[prometheus(flatten)]
+    shard: ShardLabel,
 }
+
+/// Nothing, or the number of a shard.
+type ShardLabel = Vec<(&'static str, u32)>;
 
 /// Which connector and what kind of error a series belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +42,8 @@ struct ErrorLabels {
     connector_id: String,
     sink: String,
     error_type: &'static str,
+    #[prometheus(flatten)]
+    shard: ShardLabel,
 }
 
 /// A number that only rises, under a name that no counter could have.
@@ -138,7 +146,13 @@ impl Metrics {
 
     /// The metrics of one connector, resolved once so that counting is an addition.
     pub fn of(&self, connector_id: &str, sink: &str) -> ConnectorMetrics {
-        let labels = ConnectorLabels { connector_id: connector_id.to_owned(), sink: sink.to_owned() };
+        self.of_shard(connector_id, sink, None)
+    }
+
+    /// The metrics of one shard of a connector, or of a connector without shards.
+    pub(crate) fn of_shard(&self, connector_id: &str, sink: &str, shard: Option<u32>) -> ConnectorMetrics {
+        let shard = shard.map(|shard| ("shard", shard)).into_iter().collect();
+        let labels = ConnectorLabels { connector_id: connector_id.to_owned(), sink: sink.to_owned(), shard };
         ConnectorMetrics {
             active: self.active.get_or_create_owned(&labels),
             written: self.written.get_or_create_owned(&labels),
@@ -381,8 +395,8 @@ impl ConnectorMetrics {
 
     /// A failure was answered, of this kind.
     pub fn failed(&self, error_type: &'static str) {
-        let ConnectorLabels { connector_id, sink } = self.labels.clone();
-        self.errors.get_or_create(&ErrorLabels { connector_id, sink, error_type }).inc();
+        let ConnectorLabels { connector_id, sink, shard } = self.labels.clone();
+        self.errors.get_or_create(&ErrorLabels { connector_id, sink, error_type, shard }).inc();
     }
 
     /// A batch spent so many seconds in the transform.

@@ -211,6 +211,38 @@ async fn a_connector_lives_its_life_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn shards_are_told_over_http() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(config(data.path())).await.unwrap();
+    // Nobody listens there, and nothing is sent: the way is open once the shards have looked.
+    let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = json!({ "instanceTypeName": "http-sink", "url": format!("http://{}", target.local_addr().unwrap()),
+        "subscription:initialPosition": "earliest", "subscription:shards": "3", "ordering": "all" });
+    let (status, answer) = send(&server, "POST", "/connectors/spread", json!({ "settings": settings })).await;
+    assert!(status == 400 && answer.to_string().contains("as ordering is all"), "{answer}");
+    let mut settings = settings;
+    settings["ordering"] = json!("stream");
+    assert_eq!(send(&server, "POST", "/connectors/spread", json!({ "settings": settings })).await.0, 200);
+    assert!(get(&server, "/connectors/spread").await.1["shards"].is_null());
+    assert_eq!(send(&server, "POST", "/connectors/spread/start", Value::Null).await.0, 200);
+    let view = state_becomes(&server, "spread", "CONNECTOR_STATE_RUNNING").await;
+    let shards = view["shards"].as_array().unwrap();
+    assert_eq!(shards.iter().map(|shard| shard["shard"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    for shard in shards {
+        assert_eq!((&shard["state"], &shard["generation"]), (&json!("CONNECTOR_STATE_RUNNING"), &json!(1)), "{shard}");
+        assert!(shard["nodeId"].is_string() && shard["progress"].is_object() && shard["lag"].is_u64(), "{shard}");
+    }
+    let nodes = get(&server, "/nodes").await.1["nodes"][0]["connectors"].clone();
+    assert!(nodes.as_object().unwrap().keys().eq(["spread/1.0", "spread/1.1", "spread/1.2"]), "{nodes}");
+    let (_, parked) = get(&server, "/connectors/spread/parked").await;
+    assert_eq!(parked["records"], 0);
+    assert_eq!(send(&server, "POST", "/connectors/spread/stop", Value::Null).await.0, 200);
+    state_becomes(&server, "spread", "CONNECTOR_STATE_STOPPED").await;
+    assert_eq!(send(&server, "DELETE", "/connectors/spread", Value::Null).await.0, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_commands_are_refused_as_documented() {
     let data = tempfile::tempdir().unwrap();
     let server = start(config(data.path())).await.unwrap();

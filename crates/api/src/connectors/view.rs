@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use forebay_connector::Catalog;
 use forebay_connector::settings::{SettingDescription, SettingsMap};
 use forebay_event::Timestamp;
-use forebay_runtime::management::ConnectorView;
+use forebay_runtime::management::{ConnectorView, ShardView};
 use forebay_runtime::pipeline::Progress;
 use forebay_runtime::settings::shared_descriptions;
 use serde_json::{Map, Value, json};
@@ -53,7 +53,24 @@ pub(super) fn connector(view: &ConnectorView, include: Include, nesting: &mut Ne
     let parked = Some(view.parked).filter(|parked| parked.records > 0);
     optional("parked", parked.map(|now| json!({ "keys": now.keys, "records": now.records, "bytes": now.bytes })));
     optional("progress", view.progress.as_ref().map(progress));
+    let shards = Some(&view.shards).filter(|shards| !shards.is_empty());
+    optional("shards", shards.map(|shards| Value::Array(shards.iter().map(shard).collect())));
     object
+}
+
+fn shard(view: &ShardView) -> Value {
+    json!({
+        "shard": view.shard.index,
+        "generation": view.shard.generation,
+        "state": view.state.wire_name(),
+        "nodeId": view.node.map(|node| node.to_string()),
+        "nodeName": view.node_name,
+        "position": view.position.map(|position| position.to_string()),
+        "positionUpdateTime": view.position_at.map(time),
+        "lag": view.behind,
+        "parked": view.parked.records,
+        "progress": view.progress.as_ref().map(progress),
+    })
 }
 
 /// The settings as a flat map.

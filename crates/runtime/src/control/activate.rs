@@ -1,5 +1,5 @@
-//! Owns a connector's supervisor: one task per connector that makes what runs what is wanted, and reports what became
-//! of it.
+//! Owns a supervisor: one task per connector, or per shard of one, that makes what runs what is wanted, and reports what
+//! became of it.
 //!
 //! The supervisor looks at the connector as its stream says it is, never at a queue of commands: whatever came in between,
 //! it acts on the newest wish. One run is: lease, settings, pipeline, end, release.
@@ -18,30 +18,34 @@ use super::checkpoint::last_checkpoint;
 use super::cluster::Cluster;
 use super::lease::{self, HeldLease, Released, Watch};
 use super::lifecycle::{HostState, Lifecycle};
-use super::registry::{Node, Phase, Slot};
+use super::registry::{Hosting, Node, Phase, SharedHosting, Slot};
 use super::runner::{Prepared, aside};
 use super::turn::{StandIn, Turn, passed_on, replanned};
-use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Happening, report};
+use crate::management::{Activation, ConnectorState, Entity, ErrorDetails, Facts, Happening, report};
 use crate::pipeline::{End, ParkedDesk, PipelineFailure, Progress, Run, Surroundings};
+use crate::unit::Unit;
 
 /// How long a pipeline may take beyond its own stop limit, and to notice that its lease is lost, before it is cut off.
 pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_secs(1);
 /// The pause before something that the store refused is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// The longest error message that is stored, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
-/// Follows one connector until the node goes down.
-pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
+/// Follows one unit until the node goes down, or the unit is none any more.
+pub(super) async fn supervise_unit(node: Arc<Node>, slot: Arc<Slot>, unit: Unit) {
     let mut supervisor = Supervisor {
         seen: slot.follow(),
+        hosting: slot.hosting_of(&unit),
         node,
         slot,
+        unit,
         hosted: false,
         watch: Watch::default(),
         turn: Turn::default(),
         keep_until: None,
         stand_in: StandIn::default(),
+        failed_before: None,
     };
     supervisor.follow().await;
     supervisor.say_farewell().await;
@@ -51,6 +55,9 @@ pub(crate) async fn supervise(node: Arc<Node>, slot: Arc<Slot>) {
 pub(super) struct Supervisor {
     pub(super) node: Arc<Node>,
     pub(super) slot: Arc<Slot>,
+    pub(super) unit: Unit,
+    /// Where it tells what it is doing.
+    pub(super) hosting: SharedHosting,
     pub(super) seen: watch::Receiver<Arc<Entity>>,
     /// This node held the lease at some time and reported a state that its end makes untrue.
     pub(super) hosted: bool,
@@ -62,6 +69,8 @@ pub(super) struct Supervisor {
     pub(super) keep_until: Option<Duration>,
     /// How often it took the connector in place of another of late.
     pub(super) stand_in: StandIn,
+    /// The last failure of any shard when it was looked when to begin.
+    failed_before: Option<Revision>,
 }
 
 /// What comes after a run.
@@ -77,7 +86,12 @@ impl Supervisor {
         loop {
             let entity = self.seen.borrow_and_update().clone();
             let plans = self.node.cluster.as_ref().map(Cluster::follow);
-            let elsewhere = is_unsettled(&entity) && self.is_elsewhere();
+            if !entity.has_unit(&self.unit) {
+                return;
+            }
+            self.failed_before = entity.live().and_then(|facts| facts.sharding.failed);
+            let unsettled = is_unsettled(&entity, &self.unit);
+            let elsewhere = unsettled && self.is_elsewhere();
             let closing = self.node.closing.is_cancelled();
             match entity.wanted().cloned() {
                 Some(activation) if !closing => {
@@ -87,19 +101,13 @@ impl Supervisor {
                         continue;
                     }
                     let after = self.run(&activation).await;
-                    {
-                        let mut hosting = self.slot.hosting.lock();
-                        hosting.phase = Phase::Idle;
-                        hosting.progress = None;
-                        hosting.parked = None;
-                        hosting.settings = None;
-                    }
+                    *self.hosting.lock() = Hosting::default();
                     if let After::Again(pause) = after {
                         self.pause(pause, activation.revision).await;
                     }
                     continue;
                 }
-                None if is_unsettled(&entity) && !elsewhere => {
+                None if unsettled && !elsewhere => {
                     if !self.settle().await && !closing {
                         self.pause_for_change(RETRY_PAUSE).await;
                     }
@@ -127,12 +135,15 @@ impl Supervisor {
     /// around, one of them takes it over, and says how it is.
     async fn say_farewell(&self) {
         let entity = self.slot.entity();
+        if !entity.has_unit(&self.unit) {
+            return;
+        }
         let alone = self.node.cluster.as_ref().is_none_or(|cluster| cluster.plan().others_staying == 0);
         if alone && self.hosted && entity.wanted().is_some() && entity.live().is_some_and(|facts| runs(facts.state)) {
-            let stopped = report(&self.node, &self.slot, |entity| {
-                entity.live().filter(|facts| runs(facts.state)).map(|_| Happening::Stopped)
+            let reported = report(&self.node, &self.slot, |entity| {
+                entity.live().filter(|facts| runs(facts.state)).map(|_| stopped(&self.unit))
             });
-            if let Err(error) = stopped.await {
+            if let Err(error) = reported.await {
                 warn!(connector_id = &*entity.id, %error, "the stop was not recorded");
             }
         }
@@ -140,11 +151,14 @@ impl Supervisor {
 
     /// Nothing runs here and nothing should: says so.
     async fn settle(&self) -> bool {
-        let stopped = report(&self.node, &self.slot, |entity| is_unsettled(entity).then_some(Happening::Stopped)).await;
-        if let Err(error) = &stopped {
+        let reported = report(&self.node, &self.slot, |entity| {
+            (entity.has_unit(&self.unit) && is_unsettled(entity, &self.unit)).then(|| stopped(&self.unit))
+        })
+        .await;
+        if let Err(error) = &reported {
             warn!(connector_id = &*self.slot.entity().id, %error, "the stop was not recorded, trying again");
         }
-        stopped.is_ok()
+        reported.is_ok()
     }
 
     /// After a failure, waits until it is time to try again; false when something else is wanted by then.
@@ -183,8 +197,8 @@ impl Supervisor {
         if !self.begin(activation).await {
             return After::Look;
         }
-        let (node, slot) = (Arc::clone(&self.node), Arc::clone(&self.slot));
-        let id = Arc::clone(&slot.entity().id);
+        let node = Arc::clone(&self.node);
+        let id = Arc::clone(&self.unit.name);
         let mut lifecycle = Lifecycle::of(&node, &id);
         // Who only waits for its turn says nothing before it has the lease: a thousand that try again and again would keep
         // the store from answering any of them.
@@ -220,7 +234,7 @@ impl Supervisor {
     /// Waits until something else than this activation is wanted, or the connector is to run on another node.
     pub(super) fn not_here(&self, activation: Revision) -> impl Future<Output = ()> + Send + use<> {
         let (node, seen, keep_until) = (Arc::clone(&self.node), self.seen.clone(), self.keep_until);
-        let passed_on = passed_on(Arc::clone(&node), Arc::clone(&self.slot.entity().id), keep_until);
+        let passed_on = passed_on(Arc::clone(&node), Arc::clone(&self.unit.name), keep_until);
         async move {
             tokio::select! {
                 biased;
@@ -237,7 +251,11 @@ impl Supervisor {
         if entity.wanted().is_none_or(|wanted| wanted.revision != activation.revision) {
             return false;
         }
-        let mut hosting = self.slot.hosting.lock();
+        if self.unit.shard.is_some() && entity.live().and_then(|facts| facts.sharding.failed) != self.failed_before {
+            // Another shard has failed since it was looked when to begin.
+            return false;
+        }
+        let mut hosting = self.hosting.lock();
         hosting.phase = Phase::Activating;
         hosting.settings = Some(activation.settings.clone());
         true
@@ -277,7 +295,19 @@ impl Supervisor {
             Ok(prepared) => prepared,
             Err(details) => return Ended::Failed(details),
         };
-        let start_from = match start_from(node, &id, activation).await {
+        let prepared = match self.unit.shard {
+            None => prepared,
+            Some(shard) => match self.as_shard(prepared, (shard, activation), &lost).await {
+                Ok(prepared) => prepared,
+                Err(ended) => return ended,
+            },
+        };
+        let begins = match self.unit.shard {
+            None => start_from(node, &id, activation).await,
+            // The place is in its first checkpoint.
+            Some(_) => Ok(None),
+        };
+        let start_from = match begins {
             Ok(start_from) => start_from,
             Err(error) => return Ended::NotBegun(error),
         };
@@ -299,10 +329,10 @@ impl Supervisor {
             clock: Arc::clone(&node.clock),
             metrics: node.metrics.clone(),
             traffic: node.traffic.clone(),
-            checkpoints: node.checkpoint_stream(&id),
+            checkpoints: node.checkpoint_stream(&self.unit.name),
         };
         {
-            let mut hosting = self.slot.hosting.lock();
+            let mut hosting = self.hosting.lock();
             hosting.progress = Some(progress);
             hosting.parked = Some(parked);
         }
@@ -313,15 +343,16 @@ impl Supervisor {
 
     /// Writes down how it ended.
     async fn conclude(&self, activation: &Activation, lifecycle: &mut Lifecycle<'_>, end: Ended) -> After {
-        let connector_id = &*self.slot.entity().id;
+        let id = Arc::clone(&self.slot.entity().id);
+        let connector_id = &*self.unit.name;
         match end {
             Ended::Stopped => {
                 lifecycle.reach(HostState::Stopped, None).await;
                 After::Look
             }
             Ended::Failed(details) => {
-                let message = shortened(self.node.without_secrets(connector_id, &activation.settings, details.message));
-                let details = ErrorDetails { message, ..details };
+                let message = shortened(self.node.without_secrets(&id, &activation.settings, details.message));
+                let details = ErrorDetails { message: self.told_of(message), ..details };
                 lifecycle.reach(HostState::Stopped, Some(&details)).await;
                 self.report_failure(activation, details, |_| true).await;
                 After::Look
@@ -347,7 +378,7 @@ impl Supervisor {
     async fn report_failure(&self, activation: &Activation, details: ErrorDetails, fits: fn(ConnectorState) -> bool) {
         loop {
             let failed = report(&self.node, &self.slot, |entity| {
-                entity.live().filter(|facts| fits(facts.state))?;
+                entity.live().filter(|facts| fits(facts.state) && self.is_first_failure(facts))?;
                 self.failure(entity, activation, &details)
             })
             .await;
@@ -358,6 +389,38 @@ impl Supervisor {
                 biased;
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
                 () = unwanted(&self.node, self.seen.clone(), activation.revision) => return,
+            }
+        }
+    }
+
+    /// No other shard has failed since this run began: one failure of several shards is one.
+    fn is_first_failure(&self, facts: &Facts) -> bool {
+        self.unit.shard.is_none() || facts.sharding.failed == self.failed_before
+    }
+
+    /// A message of one shard says which it is.
+    fn told_of(&self, message: String) -> String {
+        match self.unit.shard {
+            None => message,
+            Some(shard) => format!("shard {}: {message}", shard.index),
+        }
+    }
+
+    /// What there is to say when it runs; a shard says it once.
+    fn running(&self, facts: &Facts) -> Option<Happening> {
+        let Some(shard) = self.unit.shard else { return Some(Happening::Running) };
+        let is_news = !facts.sharding.is_running(shard.index) || facts.state != ConnectorState::Running;
+        let is_told = !is_news || facts.sharding.failed != self.failed_before;
+        (!is_told).then_some(Happening::ShardRunning { shard: (shard.generation, shard.index) })
+    }
+
+    /// Waits until another shard fails: then all stop, and are started again together, if at all.
+    fn other_failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut seen, before, is_shard) = (self.seen.clone(), self.failed_before, self.unit.shard.is_some());
+        async move {
+            let failed = |entity: &Arc<Entity>| entity.live().is_some_and(|facts| facts.sharding.failed != before);
+            if !is_shard || seen.wait_for(failed).await.is_err() {
+                std::future::pending().await
             }
         }
     }
@@ -378,7 +441,7 @@ impl Supervisor {
 }
 
 /// How a run ended.
-enum Ended {
+pub(super) enum Ended {
     Stopped,
     Failed(ErrorDetails),
     Fenced,
@@ -404,13 +467,22 @@ impl Watching<'_> {
     ) -> Ended {
         let mut awaits_running = true;
         let not_here = self.supervisor.not_here(self.activation.revision);
-        tokio::pin!(not_here);
+        let other_failed = self.supervisor.other_failed();
+        let is_over = async move {
+            tokio::select! {
+                biased;
+                () = not_here => {}
+                () = other_failed => {}
+            }
+        };
+        tokio::pin!(is_over);
+        let mut is_untold = false;
         loop {
             tokio::select! {
                 biased;
                 end = &mut task => return self.judge(end),
                 () = self.lost.cancelled() => return self.cut_off(task).await,
-                () = &mut not_here, if !self.asked => {
+                () = &mut is_over, if !self.asked => {
                     self.asked = true;
                     self.stop.cancel();
                     lifecycle.reach(HostState::Deactivating, None).await;
@@ -419,24 +491,35 @@ impl Watching<'_> {
                 alive = &mut running, if awaits_running => {
                     awaits_running = false;
                     if alive.is_ok() {
-                        self.is_running(lifecycle).await;
+                        is_untold = !self.is_running(lifecycle).await;
                     }
                 }
+                // A connector counts as running only when each of its shards has said so.
+                () = tokio::time::sleep(RETRY_PAUSE), if is_untold => is_untold = !self.tell_running().await,
             }
         }
     }
 
-    async fn is_running(&self, lifecycle: &mut Lifecycle<'_>) {
-        let Supervisor { node, slot, .. } = self.supervisor;
-        slot.hosting.lock().phase = Phase::Running;
+    /// Says that it runs; whether that need not be said again.
+    async fn is_running(&self, lifecycle: &mut Lifecycle<'_>) -> bool {
+        self.supervisor.hosting.lock().phase = Phase::Running;
+        let is_told = self.tell_running().await;
+        lifecycle.reach(HostState::Running, None).await;
+        is_told
+    }
+
+    async fn tell_running(&self) -> bool {
+        let Supervisor { node, slot, unit, .. } = self.supervisor;
         let activation = self.activation.revision;
         let reported = report(node, slot, |entity| {
-            entity.wanted().filter(|wanted| wanted.revision == activation).map(|_| Happening::Running)
+            entity.wanted().filter(|wanted| wanted.revision == activation)?;
+            self.supervisor.running(entity.live()?)
         });
         if let Err(error) = reported.await {
-            warn!(connector_id = &*slot.entity().id, %error, "the state was not recorded");
+            warn!(connector_id = &*unit.name, %error, "the state was not recorded");
+            return unit.shard.is_none();
         }
-        lifecycle.reach(HostState::Running, None).await;
+        true
     }
 
     async fn wait_for_stop(&mut self, mut task: AbortOnDropHandle<End>) -> Ended {
@@ -446,7 +529,7 @@ impl Watching<'_> {
             end = &mut task => self.judge(end),
             () = self.lost.cancelled() => self.cut_off(task).await,
             () = tokio::time::sleep(limit) => {
-                let connector_id = &*self.supervisor.slot.entity().id;
+                let connector_id = &*self.supervisor.unit.name;
                 warn!(connector_id, limit_ms = limit.as_millis(), "the connector did not stop in time and is cut off");
                 task.abort();
                 let _ended = task.await;
@@ -494,8 +577,18 @@ fn runs(state: ConnectorState) -> bool {
 }
 
 /// Nothing is wanted, but the last word is not that it stopped.
-fn is_unsettled(entity: &Entity) -> bool {
-    entity.wanted().is_none() && entity.live().is_some_and(|facts| facts.state != ConnectorState::Stopped)
+fn is_unsettled(entity: &Entity, unit: &Unit) -> bool {
+    let has_stopped = |facts: &Facts| unit.shard.is_some_and(|shard| facts.sharding.has_stopped(shard.index));
+    let is_open = |facts: &Facts| facts.state != ConnectorState::Stopped && !has_stopped(facts);
+    entity.wanted().is_none() && entity.live().is_some_and(is_open)
+}
+
+/// What is said of a unit that has stopped.
+fn stopped(unit: &Unit) -> Happening {
+    match unit.shard {
+        None => Happening::Stopped,
+        Some(shard) => Happening::ShardStopped { shard: (shard.generation, shard.index) },
+    }
 }
 
 async fn prepare(

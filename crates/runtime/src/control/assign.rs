@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! held by a node that may ──▶ stays
-//! held by nobody          ──▶ the least loaded node that may, all at once
-//! else, one per round     ──▶ held by a node that may not, or by one with two more than another that may
+//! held by nobody          ──▶ the node that may with the fewest shards of its connector, of those the least loaded
+//! else, one per round     ──▶ held by a node that may not, or by one with two more than another that may: first of the
+//!                             shards of one connector, then of everything
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_connector::settings::SettingsMap;
@@ -35,10 +36,12 @@ pub(crate) struct Affinity {
     pub(crate) labels: Vec<(String, String)>,
 }
 
-/// A connector that is to run, and who has it.
+/// A connector, or a shard of one, that is to run, and who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
     pub(crate) id: Arc<str>,
+    /// The connector it is all or a part of.
+    pub(crate) connector: Arc<str>,
     pub(crate) affinity: Affinity,
     /// The live node that has it, if any.
     pub(crate) holder: Option<Uuid>,
@@ -62,11 +65,11 @@ impl Affinity {
 ///
 /// A connector that a live node holds is answered another node only when it is to move, and of those that need not move
 /// for their affinity or for a node that leaves at most one is: applied round after round, the loads of any two nodes that
-/// may run the same connectors come to differ by at most one.
+/// may run the same connectors come to differ by at most one, and so do the numbers of shards of any one connector.
 pub(crate) fn assign(nodes: &[Candidate], wishes: &[Wish]) -> BTreeMap<Arc<str>, Option<Uuid>> {
     let mut round = Round::new(nodes, wishes);
     let settled = round.keep_and_place();
-    if settled && !round.move_misplaced() {
+    if settled && !round.move_misplaced() && !round.move_sibling() {
         round.move_one();
     }
     round.answer()
@@ -75,6 +78,8 @@ pub(crate) fn assign(nodes: &[Candidate], wishes: &[Wish]) -> BTreeMap<Arc<str>,
 /// One connector in a round, nodes as their index.
 struct Place<'a> {
     wish: &'a Wish,
+    /// The connector it belongs to, as its number.
+    family: usize,
     /// The nodes that may run it, oldest first.
     may: Vec<usize>,
     node: Option<usize>,
@@ -84,6 +89,8 @@ struct Round<'a> {
     nodes: Vec<&'a Candidate>,
     /// How many connectors each node is to have.
     loads: Vec<usize>,
+    /// How many shards of each connector each node is to have; of a connector without shards it has one or none.
+    families: Vec<Vec<usize>>,
     places: Vec<Place<'a>>,
 }
 
@@ -91,17 +98,20 @@ impl<'a> Round<'a> {
     fn new(nodes: &'a [Candidate], wishes: &'a [Wish]) -> Self {
         let mut nodes: Vec<_> = nodes.iter().collect();
         nodes.sort_by_key(|node| (node.since, node.node));
+        let connectors: BTreeSet<&str> = wishes.iter().map(|wish| &*wish.connector).collect();
+        let numbers: BTreeMap<&str, usize> = connectors.into_iter().zip(0..).collect();
         let mut places: Vec<_> = wishes
             .iter()
             .map(|wish| {
                 let admitted = nodes.iter().enumerate().filter(|(_, node)| wish.affinity.admits(node));
                 let most = if wish.affinity.leader { 1 } else { nodes.len() };
-                Place { wish, may: admitted.map(|(index, _)| index).take(most).collect(), node: None }
+                let family = numbers.get(&*wish.connector).copied().unwrap_or(0);
+                Place { wish, family, may: admitted.map(|(index, _)| index).take(most).collect(), node: None }
             })
             .collect();
         // Those with the fewest choices choose first.
         places.sort_by(|one, other| (one.may.len(), &one.wish.id).cmp(&(other.may.len(), &other.wish.id)));
-        Self { loads: vec![0; nodes.len()], nodes, places }
+        Self { loads: vec![0; nodes.len()], families: vec![vec![0; nodes.len()]; numbers.len()], nodes, places }
     }
 
     /// Leaves what is held where it is and gives the rest to the least loaded; whether nothing was on its way.
@@ -129,6 +139,33 @@ impl<'a> Round<'a> {
         true
     }
 
+    /// Moves one shard of a connector from a node that has two more of its shards than another that may run it; whether
+    /// there is one.
+    fn move_sibling(&mut self) -> bool {
+        for family in 0..self.families.len() {
+            let Some(counts) = self.families.get(family) else { continue };
+            let most = counts.iter().copied().max().unwrap_or(0);
+            if most < 2 {
+                continue;
+            }
+            let movable = self.places.iter().enumerate().filter(|(_, place)| place.family == family);
+            let moves = movable.filter_map(|(index, place)| {
+                let (from, to) = (place.node?, self.least_loaded(place)?);
+                let (more, less) = (self.siblings(family, from), self.siblings(family, to));
+                (more >= less + 2).then_some((more - less, Reverse(index), to))
+            });
+            if let Some((_, Reverse(index), to)) = moves.max() {
+                self.put(index, Some(to));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn siblings(&self, family: usize, node: usize) -> usize {
+        self.families.get(family).and_then(|counts| counts.get(node)).copied().unwrap_or(0)
+    }
+
     /// Moves one connector from the node with the most to one that may run it and has at least two less.
     fn move_one(&mut self) {
         let mut by_load: Vec<usize> = (0..self.nodes.len()).collect();
@@ -149,23 +186,32 @@ impl<'a> Round<'a> {
     /// The connector of a node that another one is the most fit for.
     fn movable(&self, from: usize, to: usize) -> Option<usize> {
         let candidates = self.places.iter().enumerate();
-        let movable = candidates.filter(|(_, place)| place.node == Some(from) && place.may.contains(&to));
+        // A shard goes only where fewer of its connector are, so that they stay spread.
+        let spreads = |place: &Place<'_>| self.siblings(place.family, to) < self.siblings(place.family, from);
+        let fits = |place: &Place<'_>| place.node == Some(from) && place.may.contains(&to) && spreads(place);
+        let movable = candidates.filter(|(_, place)| fits(place));
         movable.max_by_key(|(index, place)| (self.score(to, &place.wish.id), Reverse(*index))).map(|(index, _)| index)
     }
 
     fn least_loaded(&self, place: &Place<'_>) -> Option<usize> {
-        let fitness = |node: &usize| (self.load(*node), Reverse(self.score(*node, &place.wish.id)));
+        let fitness = |node: &usize| {
+            (self.siblings(place.family, *node), self.load(*node), Reverse(self.score(*node, &place.wish.id)))
+        };
         place.may.iter().copied().min_by_key(fitness)
     }
 
     fn put(&mut self, index: usize, node: Option<usize>) {
         let Some(place) = self.places.get_mut(index) else { return };
         let before = std::mem::replace(&mut place.node, node);
-        if let Some(load) = before.and_then(|node| self.loads.get_mut(node)) {
-            *load -= 1;
-        }
-        if let Some(load) = node.and_then(|node| self.loads.get_mut(node)) {
-            *load += 1;
+        let mut none = Vec::new();
+        let family = self.families.get_mut(place.family).unwrap_or(&mut none);
+        for counts in [&mut self.loads, family] {
+            if let Some(count) = before.and_then(|node| counts.get_mut(node)) {
+                *count -= 1;
+            }
+            if let Some(count) = node.and_then(|node| counts.get_mut(node)) {
+                *count += 1;
+            }
         }
     }
 

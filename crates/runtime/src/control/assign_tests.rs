@@ -17,7 +17,23 @@ fn node(number: u8, zone: Option<u8>) -> Candidate {
 }
 
 fn wish(number: usize, affinity: Affinity) -> Wish {
-    Wish { id: Arc::from(format!("connector-{number:03}")), affinity, holder: None }
+    let id: Arc<str> = Arc::from(format!("connector-{number:03}"));
+    Wish { connector: Arc::clone(&id), id, affinity, holder: None }
+}
+
+/// So many shards of each of some connectors.
+fn families() -> impl Strategy<Value = Vec<Wish>> {
+    proptest::collection::vec((1..9_usize, affinities()), 0..12).prop_map(|families| {
+        let families = families.into_iter().enumerate();
+        let shards = families.flat_map(|(number, (count, affinity))| {
+            let connector: Arc<str> = Arc::from(format!("connector-{number:03}"));
+            (0..count).map(move |index| {
+                let (id, affinity) = (Arc::from(format!("{connector}/1.{index}")), affinity.clone());
+                Wish { id, connector: Arc::clone(&connector), affinity, holder: None }
+            })
+        });
+        shards.collect()
+    })
 }
 
 fn in_zone(zone: u8) -> Affinity {
@@ -94,6 +110,35 @@ proptest! {
                 prop_assert!(may.iter().all(|other| loads[&holder] <= loads[other] + 1));
             }
         }
+    }
+
+    #[test]
+    fn shards_of_a_connector_come_to_be_spread_over_the_nodes_that_may_run_them(
+        nodes in nodes(), mut wishes in families(), holders in proptest::collection::vec(0..7_usize, 100),
+    ) {
+        for (wish, holder) in wishes.iter_mut().zip(&holders) {
+            wish.holder = nodes.get(*holder).map(|node| node.node);
+        }
+        settle(&nodes, &mut wishes);
+        for wish in &wishes {
+            let siblings = |node: &Uuid| {
+                wishes.iter().filter(|other| other.connector == wish.connector && other.holder == Some(*node)).count()
+            };
+            let may = may(&nodes, wish);
+            let (most, least) = (may.iter().map(siblings).max(), may.iter().map(siblings).min());
+            prop_assert!(most.unwrap_or(0) <= least.unwrap_or(0) + 1);
+        }
+    }
+
+    #[test]
+    fn loads_come_to_differ_by_at_most_one_with_shards_too(count in 1..7_u8, mut wishes in families()) {
+        let nodes: Vec<_> = (0..count).map(|number| node(number, None)).collect();
+        for wish in &mut wishes {
+            wish.affinity = Affinity::default();
+        }
+        settle(&nodes, &mut wishes);
+        let loads = loads(&nodes, &wishes);
+        prop_assert!(loads.values().max() <= loads.values().min().map(|least| least + 1).as_ref());
     }
 
     #[test]

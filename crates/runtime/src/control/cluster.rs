@@ -214,10 +214,13 @@ impl Cluster {
             let entity = slot.entity();
             let Some(activation) = entity.wanted() else { continue };
             let affinity = Affinity::of(&activation.settings);
-            let holder = holders.get(&entity.id).map(|(_, holder)| *holder);
-            let place: &mut Place = places.entry(Arc::clone(&entity.id)).or_default();
-            place.may_here = affinity.admits(&own);
-            wishes.push(Wish { id: Arc::clone(&entity.id), affinity, holder });
+            for unit in entity.units() {
+                let holder = holders.get(&unit.name).map(|(_, holder)| *holder);
+                let place: &mut Place = places.entry(Arc::clone(&unit.name)).or_default();
+                place.may_here = affinity.admits(&own);
+                let (connector, affinity) = (Arc::clone(&entity.id), affinity.clone());
+                wishes.push(Wish { id: unit.name, connector, affinity, holder });
+            }
         }
         for (id, node) in assign(&nodes, &wishes) {
             places.entry(id).or_default().node = node;

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::measures::LeaseMeasure;
 use super::registry::Node;
 use crate::management::{event_id, still_at};
+use crate::unit::first_epoch;
 
 /// The type of a lease event.
 pub(crate) const LEASE_TYPE: &str = "$conn-ctrl-lease";
@@ -173,7 +174,7 @@ async fn try_take(
     }
     let next = standing.revision.map_or(Revision::FIRST, Revision::next);
     let last_epoch = standing.lease.as_ref().map_or(0, |lease| lease.epoch);
-    let epoch = Epoch((next.get() + 1).max(last_epoch + 1));
+    let epoch = Epoch((next.get() + 1).max(last_epoch + 1).max(first_epoch(connector_id)));
     let written = append(node, connector_id, stream, (standing.revision, epoch, node.config.lease)).await?;
     info!(connector_id, %epoch, "took the lease");
     Ok(written)

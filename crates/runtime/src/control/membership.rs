@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::announce::{Announcement, NodeState, set_up_stream};
 use super::cluster::{Cluster, HEARTBEATS_COUNTED};
 use super::registry::Node;
+use crate::unit::connector_of;
 
 /// How many announcements are read at once.
 const PAGE_EVENTS: usize = 64;
@@ -60,8 +61,10 @@ pub(crate) async fn join(node: &Arc<Node>) -> Result<(), ReadError> {
 /// at once, while another node would have to wait until they run out.
 fn reclaim(node: &Node, cluster: &Cluster, said: &Announcement) {
     for (id, epoch) in &said.claims {
-        if let Some(entity) = node.slot(id).map(|slot| slot.entity()).filter(|entity| entity.wanted().is_some()) {
-            cluster.claim(&entity.id, *epoch);
+        let entity = node.slot(connector_of(id)).map(|slot| slot.entity()).filter(|entity| entity.wanted().is_some());
+        let unit = entity.and_then(|entity| entity.units().into_iter().find(|unit| *unit.name == **id));
+        if let Some(unit) = unit {
+            cluster.claim(&unit.name, *epoch);
         }
     }
 }

@@ -18,6 +18,8 @@ mod lease;
 mod runner;
 mod checkpoint;
 mod lifecycle;
+mod crew;
+mod handover;
 mod activate;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ mod tests;
 mod assign_tests;
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod shards_tests;
 #[cfg(test)]
 mod takeover_tests;
 
@@ -34,7 +38,7 @@ pub(crate) use checkpoint::last_checkpoint;
 pub use cluster::ClusterConfig;
 pub(crate) use measures::ControlMetrics;
 pub(crate) use membership::{join, take_part};
-pub(crate) use registry::{Journal, Node, NodeParts, Phase, Slot};
+pub(crate) use registry::{Hosting, Journal, Node, NodeParts, Phase, Slot};
 #[cfg(test)]
 pub(crate) use runner::{Prepared, Running, restart_delay};
 pub(crate) use runner::{Runner, aside, pipeline_runner};

@@ -12,12 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::activate::supervise;
 use super::cluster::Cluster;
+use super::crew::supervise;
 use super::runner::Runner;
 use crate::management::{ConnectorState, Entity, RuntimeConfig, Secrecy, Vault};
 use crate::metrics::Metrics;
 use crate::pipeline::{ParkedDesk, Progress, Traffic};
+use crate::unit::{Unit, connector_of, folder};
 
 /// What all commands, queries and supervisors of this process share.
 pub(crate) struct Node {
@@ -53,10 +54,15 @@ pub(crate) struct NodeParts {
 pub(crate) struct Slot {
     /// Held while its stream is appended to: commands and reports of this node never race each other.
     pub(crate) journal: Arc<tokio::sync::Mutex<Journal>>,
-    /// What its supervisor is doing.
-    pub(crate) hosting: Mutex<Hosting>,
+    /// What the supervisor of the connector as a whole is doing.
+    pub(crate) hosting: SharedHosting,
+    /// What the supervisors of its shards are doing, by the shard's number.
+    shards: Mutex<BTreeMap<u32, SharedHosting>>,
     seen: watch::Sender<Arc<Entity>>,
 }
+
+/// What a supervisor is doing, as it tells it.
+pub(crate) type SharedHosting = Arc<Mutex<Hosting>>;
 
 /// What is known about the end of a connector's stream.
 #[derive(Debug, Default)]
@@ -93,7 +99,35 @@ pub(crate) enum Phase {
 
 impl Slot {
     pub(crate) fn new(entity: Entity) -> Self {
-        Self { journal: Arc::default(), hosting: Mutex::default(), seen: watch::Sender::new(Arc::new(entity)) }
+        let seen = watch::Sender::new(Arc::new(entity));
+        Self { journal: Arc::default(), hosting: Arc::default(), shards: Mutex::default(), seen }
+    }
+
+    /// Where the supervisor of a unit tells what it is doing.
+    pub(crate) fn hosting_of(&self, unit: &Unit) -> SharedHosting {
+        match unit.shard {
+            None => Arc::clone(&self.hosting),
+            Some(shard) => Arc::clone(self.shards.lock().entry(shard.index).or_default()),
+        }
+    }
+
+    /// What the supervisors of all units are doing: of each shard, or of the connector as a whole.
+    pub(crate) fn hostings(&self) -> Vec<(Unit, Hosting)> {
+        let units = self.entity().units();
+        units.into_iter().map(|unit| (unit.clone(), self.hosting_of(&unit).lock().clone())).collect()
+    }
+
+    /// No shards are supervised any more.
+    pub(crate) fn forget_shards(&self) {
+        self.shards.lock().clear();
+    }
+
+    /// How far its supervisors are: it is being activated if any of it is, and idle if any of it is.
+    fn phase(&self) -> Phase {
+        let units = self.entity().units();
+        let phases: Vec<_> = units.iter().map(|unit| self.hosting_of(unit).lock().phase).collect();
+        let first = [Phase::Activating, Phase::Idle, Phase::Running].into_iter().find(|phase| phases.contains(phase));
+        first.unwrap_or(Phase::Elsewhere)
     }
 
     /// The connector as this node last saw it.
@@ -115,7 +149,7 @@ impl Slot {
     /// connector back, which no report says yet.
     pub(crate) fn state(&self, entity: &Entity) -> Option<ConnectorState> {
         let facts = entity.facts.as_ref()?;
-        let phase = self.hosting.lock().phase;
+        let phase = self.phase();
         let wanted = entity.wanted().is_some();
         Some(match (facts.state, phase) {
             (ConnectorState::Running | ConnectorState::Stopped, Phase::Activating) if wanted => {
@@ -215,24 +249,33 @@ impl Node {
         self.stream(format!("{}/{id}", self.config.stream_prefix))
     }
 
-    /// The stream of a connector's checkpoints.
-    pub(crate) fn checkpoint_stream(&self, id: &str) -> StreamName {
-        self.stream(format!("{}/{id}/checkpoints", self.config.stream_prefix))
+    /// The stream of the checkpoints of a unit.
+    pub(crate) fn checkpoint_stream(&self, unit: &str) -> StreamName {
+        self.stream_of(unit, "checkpoints")
     }
 
-    /// The stream of what a connector set aside.
-    pub(crate) fn parked_stream(&self, id: &str) -> StreamName {
-        self.stream(format!("{}/{id}/parked", self.config.stream_prefix))
+    /// The stream of what a unit set aside.
+    pub(crate) fn parked_stream(&self, unit: &str) -> StreamName {
+        self.stream_of(unit, "parked")
     }
 
-    /// The stream of what the host saw a connector do.
-    pub(crate) fn lifecycle_stream(&self, id: &str) -> StreamName {
-        self.stream(format!("{}/{id}/lifecycle", self.config.stream_prefix))
+    /// The stream of what the host saw a unit do.
+    pub(crate) fn lifecycle_stream(&self, unit: &str) -> StreamName {
+        self.stream_of(unit, "lifecycle")
     }
 
-    /// The stream of a connector's lease.
-    pub(crate) fn lease_stream(&self, id: &str) -> StreamName {
-        self.stream(format!("{}/{id}/leases", self.config.stream_prefix))
+    /// The stream of a unit's lease.
+    pub(crate) fn lease_stream(&self, unit: &str) -> StreamName {
+        self.stream_of(unit, "leases")
+    }
+
+    /// Where the streams of a connector are.
+    pub(crate) fn folder(&self, id: &str) -> String {
+        folder(&self.config.stream_prefix, connector_of(id))
+    }
+
+    fn stream_of(&self, unit: &str, name: &str) -> StreamName {
+        self.stream(format!("{}/{name}", folder(&self.config.stream_prefix, unit)))
     }
 
     /// The stream in which all nodes announce themselves.

@@ -13,14 +13,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::management::{PreviewReport, PreviewRequest, QueryError};
-use crate::pipeline::{End, Plan, Progress, Run, Surroundings, preview, run};
+use crate::pipeline::{
+    CloseOrder, End, HandOver, HandOverError, OpenOrder, OpenedShards, Plan, Progress, Run, ShardPart, Surroundings,
+    preview, run,
+};
 use crate::settings::ConnectorSettings;
 
 /// A pipeline on its way.
 pub(crate) type Running = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// A connector ready to run.
-pub(crate) trait Prepared: Send {
+#[async_trait]
+pub(crate) trait Prepared: Send + Sync {
+    /// Makes it one shard of its connector.
+    fn be_shard(&mut self, part: ShardPart);
+
+    /// Closes a shard of an earlier generation, whose lease is held.
+    async fn close_shard(&self, site: &HandOver, order: CloseOrder<'_>) -> Result<(), HandOverError>;
+
+    /// Lets a generation of shards begin.
+    async fn open_shards(&self, site: &HandOver, order: OpenOrder<'_>) -> Result<OpenedShards, HandOverError>;
+
     /// Runs it to its end.
     fn run(self: Box<Self>, surroundings: Surroundings, run: Run, progress: watch::Sender<Progress>) -> Running;
 }
@@ -72,7 +85,20 @@ impl Runner for PipelineRunner {
     }
 }
 
+#[async_trait]
 impl Prepared for Plan {
+    fn be_shard(&mut self, part: ShardPart) {
+        self.as_shard(part);
+    }
+
+    async fn close_shard(&self, site: &HandOver, order: CloseOrder<'_>) -> Result<(), HandOverError> {
+        Self::close_shard(self, site, order).await
+    }
+
+    async fn open_shards(&self, site: &HandOver, order: OpenOrder<'_>) -> Result<OpenedShards, HandOverError> {
+        Self::open_shards(self, site, order).await
+    }
+
     fn run(self: Box<Self>, surroundings: Surroundings, order: Run, progress: watch::Sender<Progress>) -> Running {
         Box::pin(run(*self, surroundings, order, progress))
     }

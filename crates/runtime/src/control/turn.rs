@@ -73,7 +73,7 @@ impl Supervisor {
     pub(super) async fn wait_for_turn(&mut self, activation: &Activation) -> Option<Turn> {
         let node = Arc::clone(&self.node);
         let Some(cluster) = &node.cluster else { return Some(Turn::Given) };
-        let id = Arc::clone(&self.slot.entity().id);
+        let id = Arc::clone(&self.unit.name);
         let mut plans = cluster.follow();
         let mut waiting = Waiting { looked_at: node.clock.monotonic(), ..Waiting::default() };
         loop {
@@ -118,7 +118,7 @@ impl Supervisor {
         activation: &Activation,
         lost: &CancellationToken,
     ) -> Option<Result<HeldLease, TakeError>> {
-        let (node, id) = (Arc::clone(&self.node), Arc::clone(&self.slot.entity().id));
+        let (node, id) = (Arc::clone(&self.node), Arc::clone(&self.unit.name));
         let limit = if self.turn == Turn::Given { ACQUISITION_LIMIT } else { Duration::ZERO };
         let began = node.clock.monotonic();
         let not_here = self.not_here(activation.revision);
@@ -166,7 +166,7 @@ impl Supervisor {
             // Somebody else has taken it since: whom it is given to does take it.
             self.stand_in.leases = 0;
         }
-        self.slot.hosting.lock().phase = if elsewhere { Phase::Elsewhere } else { Phase::Idle };
+        self.hosting.lock().phase = if elsewhere { Phase::Elsewhere } else { Phase::Idle };
     }
 
     /// Whether it is time to take what another node should have.
@@ -202,14 +202,14 @@ impl Supervisor {
     pub(super) fn is_elsewhere(&self) -> bool {
         let Some(cluster) = &self.node.cluster else { return false };
         let plan = cluster.plan();
-        let holder = plan.place(&self.slot.entity().id).and_then(|place| place.holder);
+        let holder = plan.place(&self.unit.name).and_then(|place| place.holder);
         holder.is_some_and(|holder| holder != self.node.config.node)
     }
 
     /// This node has nothing to do with the connector any more.
     pub(super) fn let_go(&self) {
         if let Some(cluster) = &self.node.cluster {
-            cluster.unclaim(&self.slot.entity().id);
+            cluster.unclaim(&self.unit.name);
         }
     }
 }

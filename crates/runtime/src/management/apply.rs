@@ -96,10 +96,9 @@ impl Connectors {
         };
         let diff = diff(&node.vault.open_readable(&id, &facts.settings), &plain, &secrecy);
         let state = entity.as_ref().and_then(|entity| slot.state(entity)).unwrap_or(facts.state);
-        let outdated = {
-            let hosting = slot.hosting.lock();
+        let outdated = slot.hostings().iter().any(|(_, hosting)| {
             hosting.phase != Phase::Idle && hosting.settings.as_ref().is_some_and(|used| *used != facts.settings)
-        };
+        });
         let standing = Standing { state, wanted: facts.wanted, outdated };
         let actions = actions(&declared, facts, &standing, !diff.is_empty());
         Ok(Plan { declared, change: Change { id, actions, diff } })

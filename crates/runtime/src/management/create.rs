@@ -10,8 +10,9 @@ use super::event::Happening;
 use super::facade::Held;
 use super::identity::{id_violations, name_violations};
 use super::secrets::{Secrecy, unmask};
-use super::{CommandError, Connectors, CreateConnector};
+use super::{CommandError, Connectors, CreateConnector, Entity};
 use crate::control::{Node, aside};
+use crate::unit::{Shard, Unit};
 
 /// How many events the checkpoint, lifecycle and lease streams keep.
 pub(crate) const STREAM_EVENTS_MAX: u64 = 10;
@@ -69,7 +70,7 @@ async fn created(mut held: Held, name: String, given: &SettingsMap) -> Result<()
     let plain = unmask(given, None, &secrecy)?;
     check(&node, &id, &plain).await?;
     let settings = node.vault.seal(&id, &plain, None, &secrecy);
-    set_up_streams(&node, &id, entity.facts.is_some()).await?;
+    set_up_streams(&node, &entity).await?;
     held.record(Happening::Created { name, settings }).await.map_err(|error| match error {
         CommandError::Conflict { id } if held.slot.entity().live().is_some() => CommandError::Exists { id },
         error => error,
@@ -92,12 +93,14 @@ pub(super) async fn check(node: &Arc<Node>, id: &str, plain: &SettingsMap) -> Re
 
 /// Bounds the connector's streams. Checkpoints and parked records of a deleted connector of the same
 /// id stay out of sight.
-async fn set_up_streams(node: &Node, id: &str, anew: bool) -> Result<(), CommandError> {
-    let checkpoints = node.checkpoint_stream(id);
-    if anew {
-        hide(node, &checkpoints).await?;
-        hide(node, &node.parked_stream(id)).await?;
+async fn set_up_streams(node: &Node, entity: &Entity) -> Result<(), CommandError> {
+    let id = &*entity.id;
+    if entity.facts.is_some() {
+        for stream in left_behind(node, entity) {
+            hide(node, &stream).await?;
+        }
     }
+    let checkpoints = node.checkpoint_stream(id);
     let (lifecycle, leases) = (node.lifecycle_stream(id), node.lease_stream(id));
     tokio::try_join!(bound(node, &checkpoints), bound(node, &lifecycle), bound(node, &leases))?;
     Ok(())
@@ -112,6 +115,24 @@ async fn bound(node: &Node, stream: &StreamName) -> Result<(), CommandError> {
     let metadata = metadata.with_max_count(STREAM_EVENTS_MAX);
     node.store.set_metadata(stream, ExpectedRevision::Any, metadata).await.map_err(CommandError::Append)?;
     Ok(())
+}
+
+/// The streams of a connector that a later one of its id must not see. What shards have settled is never seen by a later
+/// generation of another life, and says of what is closed that it is.
+pub(super) fn left_behind(node: &Node, entity: &Entity) -> Vec<StreamName> {
+    let mut streams = vec![node.parked_stream(&entity.id)];
+    let Some(facts) = &entity.facts else { return streams };
+    let sharding = &facts.sharding;
+    if sharding.generation == 0 {
+        streams.insert(0, node.checkpoint_stream(&entity.id));
+    }
+    let (generation, count) = (sharding.generation, sharding.count());
+    let present = (0..count).map(|index| Unit::of(&entity.id, Shard { generation, index, count }));
+    let present = present.filter(|_| generation > 0);
+    let earlier = sharding.earlier.iter().flat_map(|earlier| earlier.units(&entity.id));
+    streams.extend(present.chain(earlier).map(|unit| node.parked_stream(&unit.name)));
+    streams.dedup();
+    streams
 }
 
 /// Soft-deletes a stream, if there is anything to see in it.

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::create::hide;
+use super::create::{hide, left_behind};
 use super::event::Happening;
 use super::{CommandError, ConnectorState, Connectors};
 
@@ -22,7 +22,7 @@ impl Connectors {
         // The other way round, a crash in between would leave a connector without its checkpoint. What this order may
         // leave behind, a create of the same id hides before it does anything else.
         held.record(Happening::Deleted).await?;
-        for stream in [held.node.checkpoint_stream(id), held.node.parked_stream(id)] {
+        for stream in left_behind(&held.node, &held.slot.entity()) {
             if let Err(error) = hide(&held.node, &stream).await {
                 warn!(connector_id = id, %stream, %error, "a stream of the deleted connector could not be hidden yet");
             }

@@ -7,7 +7,9 @@ use forebay_connector::settings::SettingsMap;
 use forebay_event::{Position, Revision, Timestamp};
 
 use super::event::{Happening, ManagementEvent};
+use super::sharding::Sharding;
 use super::{ConnectorState, ErrorDetails};
+use crate::unit::Unit;
 
 /// A run that lasted this long counts as a success: the count of failures in a row begins anew.
 pub(crate) const STEADY: Duration = Duration::from_secs(60);
@@ -50,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) failures: u32,
     /// When it is tried again after a failure.
     pub(crate) next_restart: Option<Timestamp>,
+    /// How it is spread over shards.
+    pub(crate) sharding: Sharding,
 }
 
 /// An accepted start.
@@ -81,6 +85,17 @@ impl Entity {
         self.live().filter(|facts| facts.wanted).and_then(|facts| facts.activation.as_ref())
     }
 
+    /// What is run of it.
+    pub(crate) fn units(&self) -> Vec<Unit> {
+        self.facts.as_ref().map_or_else(|| vec![Unit::whole(&self.id)], |facts| facts.sharding.units(&self.id))
+    }
+
+    /// Whether a unit is one of those that are run by now.
+    pub(crate) fn has_unit(&self, unit: &Unit) -> bool {
+        let generation = self.facts.as_ref().map_or(0, |facts| facts.sharding.generation);
+        unit.shard.map_or(0, |shard| shard.generation) == generation
+    }
+
     /// Takes in what stands at a revision; what it has taken in before changes nothing.
     pub(crate) fn take_in(&mut self, at: (Revision, Position), event: Option<&ManagementEvent>) {
         let (revision, position) = at;
@@ -92,7 +107,8 @@ impl Entity {
             None => {}
             Some(ManagementEvent { at: time, what: Happening::Created { name, settings } }) => {
                 let place = self.facts.as_ref().map_or(position, |facts| facts.place);
-                self.facts = Some(Facts::created(*time, place, name, settings));
+                let sharding = self.facts.as_ref().map(|facts| facts.sharding.reborn()).unwrap_or_default();
+                self.facts = Some(Facts { sharding, ..Facts::created(*time, place, name, settings) });
             }
             Some(event) => {
                 if let Some(facts) = &mut self.facts {
@@ -122,6 +138,7 @@ impl Facts {
             wanted: false,
             failures: 0,
             next_restart: None,
+            sharding: Sharding::default(),
         }
     }
 
@@ -137,6 +154,7 @@ impl Facts {
             }
             Happening::Renamed { name } => self.name.clone_from(name),
             Happening::Activating { settings, start_from } => {
+                self.sharding.activated(settings, start_from.is_some());
                 let (settings, start_from) = (settings.clone(), *start_from);
                 self.activation = Some(Arc::new(Activation { revision, position, settings, start_from }));
                 self.wanted = true;
@@ -152,6 +170,7 @@ impl Facts {
             Happening::Deactivating => {
                 self.wanted = false;
                 self.next_restart = None;
+                self.sharding.is_to_stop();
                 self.reach(ConnectorState::Deactivating, at);
             }
             Happening::Stopped => {
@@ -160,6 +179,7 @@ impl Facts {
             }
             Happening::Failed { error, next_restart } => {
                 self.failures = self.failures_at(at);
+                self.sharding.fails(revision);
                 self.error = Some(error.clone());
                 self.next_restart = *next_restart;
                 if next_restart.is_none() {
@@ -167,12 +187,45 @@ impl Facts {
                 }
                 self.reach(ConnectorState::Stopped, at);
             }
+            Happening::ShardRunning { shard } => self.shard_runs(*shard, at),
+            Happening::ShardStopped { shard } => self.shard_stops(*shard, at),
+            Happening::ShardsOpened { generation, since, horizon } => {
+                self.sharding.opened(*generation, *since, *horizon);
+            }
             Happening::Deleted => {
                 self.wanted = false;
                 self.next_restart = None;
                 self.deleted_at = Some(at);
                 self.reach(ConnectorState::Stopped, at);
             }
+        }
+    }
+
+    /// A connector runs when all of its shards do.
+    fn shard_runs(&mut self, shard: (u32, u32), at: Timestamp) {
+        let all = self.sharding.runs(shard);
+        if !self.wanted {
+            return;
+        }
+        self.next_restart = None;
+        match self.state {
+            ConnectorState::Running => {}
+            _ if all => {
+                self.error = None;
+                self.reach(ConnectorState::Running, at);
+            }
+            ConnectorState::Stopped => self.reach(ConnectorState::Activating, at),
+            ConnectorState::Activating | ConnectorState::Deactivating => {}
+        }
+    }
+
+    /// It has stopped when all of them have.
+    fn shard_stops(&mut self, shard: (u32, u32), at: Timestamp) {
+        if self.sharding.stops(shard) {
+            self.error = None;
+            self.reach(ConnectorState::Stopped, at);
+        } else if self.wanted && self.state == ConnectorState::Running {
+            self.reach(ConnectorState::Activating, at);
         }
     }
 

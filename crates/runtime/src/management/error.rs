@@ -76,6 +76,19 @@ pub enum CommandError {
         /// Why.
         refusal: Box<ParkedRefusal>,
     },
+    /// Records of too many earlier ways to spread it over shards are still to be delivered.
+    #[error(
+        "connector {id} was spread anew {limit} times and records of before the first time are still not settled: start \
+         it with its last order and {shards} shards until it has caught up"
+    )]
+    TooManyGenerations {
+        /// The id.
+        id: String,
+        /// The bound.
+        limit: usize,
+        /// How many shards it has.
+        shards: u32,
+    },
     /// The bound on the number of connectors is reached.
     #[error("there are {limit} connectors already, the most this server runs")]
     TooMany {

@@ -11,6 +11,8 @@ use super::ErrorDetails;
 const TYPE_PREFIX: &str = "$conn-mngt-connector-";
 /// What follows in the type of an event about parked records, before the command.
 const PARKED_WORD: &str = "parked-";
+/// The ends of the types of events about shards.
+const SHARD_WORDS: [&str; 3] = ["shard-running", "shard-stopped", "shards-opened"];
 const PARKED_COMMANDS: [&str; 4] = ["retry", "replay", "edit", "drop"];
 
 /// Something that happened to a connector.
@@ -51,6 +53,13 @@ pub(crate) enum Happening {
         records_per_s: Option<u32>,
         reason: Option<String>,
     },
+    /// The host reports that a shard reads and delivers: its generation and number.
+    ShardRunning { shard: (u32, u32) },
+    /// The host reports that a shard has ended as asked.
+    ShardStopped { shard: (u32, u32) },
+    /// All shards of the earlier generation are closed, those of this one may run. What was settled by generations before
+    /// `since` (by any when there is none) is all below where this one begins; nothing is settled above the horizon.
+    ShardsOpened { generation: u32, since: Option<u32>, horizon: Position },
     /// A delete was accepted.
     Deleted,
 }
@@ -68,6 +77,9 @@ impl ManagementEvent {
             Happening::Stopped => "stopped",
             Happening::Failed { .. } => "failed",
             Happening::ParkedChanged { word, .. } => return format!("{TYPE_PREFIX}{PARKED_WORD}{word}"),
+            Happening::ShardRunning { .. } => SHARD_WORDS[0],
+            Happening::ShardStopped { .. } => SHARD_WORDS[1],
+            Happening::ShardsOpened { .. } => SHARD_WORDS[2],
             Happening::Deleted => "deleted",
         };
         format!("{TYPE_PREFIX}{word}")
@@ -120,6 +132,16 @@ impl ManagementEvent {
                     put("reason", json!(reason));
                 }
             }
+            Happening::ShardRunning { shard } | Happening::ShardStopped { shard } => {
+                put("generation", json!(shard.0));
+                put("shard", json!(shard.1));
+                put("recordedAt", json!(recorded_at.to_string()));
+            }
+            Happening::ShardsOpened { generation, since, horizon } => {
+                put("generation", json!(generation));
+                put("since", json!(since));
+                put("horizon", position_value(*horizon));
+            }
             Happening::Deactivating | Happening::Deleted => {}
         }
         Value::Object(body)
@@ -131,7 +153,8 @@ impl ManagementEvent {
         let known = ["created", "reconfigured", "renamed", "activating", "running"];
         let known_too = ["deactivating", "stopped", "failed", "deleted"];
         let about_parked = word.strip_prefix(PARKED_WORD).filter(|word| PARKED_COMMANDS.contains(word));
-        if !known.contains(&word) && !known_too.contains(&word) && about_parked.is_none() {
+        let is_known = known.contains(&word) || known_too.contains(&word) || SHARD_WORDS.contains(&word);
+        if !is_known && about_parked.is_none() {
             return Ok(None);
         }
         let body = match serde_json::from_slice(event.data_slice()) {
@@ -145,11 +168,20 @@ impl ManagementEvent {
                 Happening::Reconfigured { revision: body.number("revision")?.unwrap_or(0), settings: body.settings()? }
             }
             "renamed" => Happening::Renamed { name: body.text("name")? },
-            "activating" => Happening::Activating { settings: body.settings()?, start_from: body.start_from()? },
+            "activating" => {
+                Happening::Activating { settings: body.settings()?, start_from: body.position("startFrom")? }
+            }
             "running" => Happening::Running,
             "deactivating" => Happening::Deactivating,
             "stopped" => Happening::Stopped,
             "failed" => Happening::Failed { error: body.error()?, next_restart: body.time("nextRestart")? },
+            "shard-running" => Happening::ShardRunning { shard: (body.small("generation")?, body.small("shard")?) },
+            "shard-stopped" => Happening::ShardStopped { shard: (body.small("generation")?, body.small("shard")?) },
+            "shards-opened" => Happening::ShardsOpened {
+                generation: body.small("generation")?,
+                since: body.number("since")?.and_then(|since| u32::try_from(since).ok()),
+                horizon: body.position("horizon")?.unwrap_or(Position::START),
+            },
             _ if about_parked.is_some() => Happening::ParkedChanged {
                 word: about_parked.unwrap_or_default().to_owned(),
                 key: body.text("key")?,
@@ -233,9 +265,14 @@ impl Body {
         Ok(SettingsMap::from_flat(entries))
     }
 
-    fn start_from(&self) -> Result<Option<Position>, UnreadableEvent> {
-        let Some(Value::Object(object)) = self.0.get("startFrom") else { return Ok(None) };
-        position(object).ok_or_else(|| UnreadableEvent::new("startFrom", "is not a position"))
+    fn small(&self, key: &str) -> Result<u32, UnreadableEvent> {
+        let number = self.number(key)?.and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| UnreadableEvent::new(key, "is not a small whole number"))
+    }
+
+    fn position(&self, key: &str) -> Result<Option<Position>, UnreadableEvent> {
+        let Some(Value::Object(object)) = self.0.get(key) else { return Ok(None) };
+        position(object).ok_or_else(|| UnreadableEvent::new(key, "is not a position"))
     }
 
     fn error(&self) -> Result<ErrorDetails, UnreadableEvent> {

@@ -170,6 +170,11 @@ fn tell(entity: &Entity, event: &ManagementEvent) {
         Happening::ParkedChanged { word, key, records, reason, .. } => {
             info!(connector_id, command = word, key, records, reason, "parked records are to be dealt with");
         }
+        Happening::ShardRunning { shard } => info!(connector_id, generation = shard.0, shard = shard.1, "shard runs"),
+        Happening::ShardStopped { shard } => {
+            info!(connector_id, generation = shard.0, shard = shard.1, "shard stopped")
+        }
+        Happening::ShardsOpened { generation, .. } => info!(connector_id, generation, "shards may run"),
         Happening::Deleted => info!(connector_id, "connector deleted"),
     }
 }

@@ -9,6 +9,7 @@
 mod identity;
 mod secrets;
 mod event;
+mod sharding;
 mod entity;
 mod journal;
 mod snapshot;
@@ -23,6 +24,7 @@ mod rename;
 mod delete;
 mod parked;
 mod view;
+mod shards;
 mod queries;
 mod nodes;
 mod declared;
@@ -43,12 +45,14 @@ pub use error::{ApplyError, CommandError, OpenError, QueryError, Violation};
 pub use facade::{Connectors, RuntimeConfig};
 pub use nodes::{NodeStanding, NodeView};
 pub use parked::ParkedPage;
+pub use shards::ShardView;
 pub use view::{
     ConnectorState, ConnectorView, CreateConnector, ErrorDetails, ListQuery, PreviewOutcome, PreviewReport,
     PreviewRequest, PreviewSample,
 };
 
-pub(crate) use entity::{Activation, Entity};
+pub(crate) use create::STREAM_EVENTS_MAX;
+pub(crate) use entity::{Activation, Entity, Facts};
 pub(crate) use event::{Happening, number};
 pub(crate) use journal::{event_id, report, still_at};
 pub(crate) use secrets::{Secrecy, Vault};

@@ -30,7 +30,8 @@ pub struct NodeView {
     pub is_leader: bool,
     /// How long nothing was heard of it.
     pub silent_for: Duration,
-    /// The connectors it has, in order, with the epoch of each lease; in one node alone the epoch is 0.
+    /// The connectors it has, in order, with the epoch of each lease; in one node alone the epoch is 0. A shard is told
+    /// as `orders/2.3`: shard 3 of generation 2.
     pub connectors: BTreeMap<String, u64>,
 }
 
@@ -74,8 +75,9 @@ impl Connectors {
             connectors: BTreeMap::new(),
         };
         let Some(cluster) = &node.cluster else {
-            let hosted = node.slots().into_iter().filter(|slot| slot.hosting.lock().phase == Phase::Running);
-            own.connectors = hosted.map(|slot| (slot.entity().id.to_string(), 0)).collect();
+            let units = node.slots().into_iter().flat_map(|slot| slot.hostings());
+            let hosted = units.filter(|(_, hosting)| hosting.phase == Phase::Running);
+            own.connectors = hosted.map(|(unit, _)| (unit.name.to_string(), 0)).collect();
             return vec![own];
         };
         own.name.clone_from(&cluster.config.name);

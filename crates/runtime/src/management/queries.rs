@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::entity::Facts;
 use super::secrets::Secrecy;
+use super::shards::{parked_in, shards, summed};
 use super::{ConnectorView, Connectors, ListQuery, PreviewReport, PreviewRequest, QueryError};
 use crate::control::{Node, Phase, Slot, last_checkpoint};
 use crate::pipeline::{ParkedCount, last_count};
@@ -95,6 +96,12 @@ fn fits(query: &ListQuery, slot: &Slot) -> Option<forebay_event::Position> {
 pub(super) async fn view(node: &Node, slot: &Slot) -> Result<Option<ConnectorView>, ReadError> {
     let entity = slot.entity();
     let Some(facts) = &entity.facts else { return Ok(None) };
+    let shards = shards(node, slot, facts).await?;
+    if let Some(last) = shards.iter().min_by_key(|shard| shard.position) {
+        let (position, position_at, parked) = (last.position, last.position_at, parked_in(&shards));
+        let shown = shown(node, slot, &entity.id, facts);
+        return Ok(shown.map(|view| ConnectorView { position, position_at, parked, shards, ..view }));
+    }
     let checkpoint = if facts.deleted_at.is_none() { last_checkpoint(node, &entity.id).await? } else { None };
     let parked = match facts.deleted_at {
         None => last_count(&*node.store, &node.parked_stream(&entity.id)).await?,
@@ -112,8 +119,10 @@ pub(super) async fn view(node: &Node, slot: &Slot) -> Result<Option<ConnectorVie
 /// The same without a look into the store.
 pub(super) fn shown(node: &Node, slot: &Slot, id: &str, facts: &Facts) -> Option<ConnectorView> {
     let state = slot.state(&slot.entity())?;
-    let hosting = slot.hosting.lock().clone();
-    let runs_with = hosting.settings.filter(|_| !matches!(hosting.phase, Phase::Idle | Phase::Elsewhere));
+    let hostings = slot.hostings();
+    let here = hostings.iter().filter(|(_, hosting)| !matches!(hosting.phase, Phase::Idle | Phase::Elsewhere));
+    let mut run_with = here.filter_map(|(_, hosting)| hosting.settings.as_ref());
+    let progresses = hostings.iter().filter_map(|(_, hosting)| Some(*hosting.progress.as_ref()?.borrow()));
     Some(ConnectorView {
         id: id.to_owned(),
         kind: facts.kind.clone(),
@@ -129,8 +138,9 @@ pub(super) fn shown(node: &Node, slot: &Slot, id: &str, facts: &Facts) -> Option
         updated_at: facts.updated_at,
         deleted_at: facts.deleted_at,
         error: facts.error.clone(),
-        progress: hosting.progress.map(|progress| *progress.borrow()),
+        progress: summed(progresses),
+        shards: Vec::new(),
         parked: ParkedCount::default(),
-        restart_needed: runs_with.is_some_and(|settings| settings != facts.settings),
+        restart_needed: run_with.any(|settings| *settings != facts.settings),
     })
 }

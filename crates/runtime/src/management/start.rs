@@ -7,6 +7,7 @@ use forebay_store::LogPoint;
 
 use super::event::Happening;
 use super::facade::Held;
+use super::sharding::EARLIER_MAX;
 use super::{CommandError, ConnectorState, Connectors};
 use crate::control::{CUT_OFF_AFTER, last_checkpoint};
 
@@ -46,6 +47,7 @@ impl Connectors {
             Some(from) => Some(self.settle_point(from).await?),
             None => self.first_point(&held).await?,
         };
+        check_generations(&held, start_from).await?;
         activate(&mut held, start_from).await
     }
 
@@ -67,7 +69,15 @@ impl Connectors {
     async fn first_point(&self, held: &Held) -> Result<Option<Position>, CommandError> {
         let entity = held.slot.entity();
         let Some(facts) = entity.live() else { return Ok(None) };
-        let checkpoint = last_checkpoint(&held.node, &entity.id).await?;
+        let sharding = &facts.sharding;
+        if let (true, Some(last)) = (sharding.generation > 0, &facts.activation) {
+            // Where shards begin is in their first checkpoints, once they have them.
+            return Ok(if sharding.is_open() { None } else { last.start_from });
+        }
+        let checkpoint = match sharding.generation {
+            0 => last_checkpoint(&held.node, &entity.id).await?,
+            _ => None,
+        };
         if let Some(last) = &facts.activation
             && last.start_from.is_some()
             && checkpoint.is_none_or(|checkpoint| checkpoint.written_at < last.position)
@@ -82,6 +92,27 @@ impl Connectors {
         }
         self.settle_point(LogPoint::End).await.map(Some)
     }
+}
+
+/// Refuses another way to spread records while too many earlier ones have left records to deliver.
+async fn check_generations(held: &Held, start_from: Option<Position>) -> Result<(), CommandError> {
+    let entity = held.slot.entity();
+    let Some(facts) = entity.live() else { return Ok(()) };
+    let sharding = &facts.sharding;
+    let is_another = start_from.is_none() && sharding.changes_with(&facts.settings, false);
+    if !is_another || sharding.earlier.len() < EARLIER_MAX {
+        return Ok(());
+    }
+    let mut stands = Vec::new();
+    for unit in entity.units() {
+        stands.push(last_checkpoint(&held.node, &unit.name).await?.map(|checkpoint| checkpoint.position));
+    }
+    let lowest = stands.into_iter().min().flatten();
+    let still_counts = |end: Option<Position>| end.is_none() || lowest < end;
+    if sharding.earlier.iter().filter(|earlier| still_counts(earlier.horizon)).count() < EARLIER_MAX {
+        return Ok(());
+    }
+    Err(CommandError::TooManyGenerations { id: held.id(), limit: EARLIER_MAX, shards: sharding.count() })
 }
 
 /// Records that a connector is to run with its present settings.

@@ -1,6 +1,7 @@
 //! Owns stopping a connector.
 
 use super::event::Happening;
+use super::journal::CONFLICTS_MAX;
 use super::{CommandError, Connectors};
 
 impl Connectors {
@@ -14,10 +15,17 @@ impl Connectors {
 
     async fn stop_now(&self, id: &str) -> Result<(), CommandError> {
         let mut held = self.hold(id).await?;
-        held.state()?;
-        if held.slot.entity().wanted().is_none() {
-            return Ok(());
+        let mut conflicts = 0;
+        loop {
+            held.state()?;
+            if held.slot.entity().wanted().is_none() {
+                return Ok(());
+            }
+            match held.record(Happening::Deactivating).await {
+                // Nodes that report what runs do not stand in the way of stopping it.
+                Err(CommandError::Conflict { .. }) if conflicts < CONFLICTS_MAX => conflicts += 1,
+                done => return done,
+            }
         }
-        held.record(Happening::Deactivating).await
     }
 }

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::control::{NodeParts, Prepared, Runner, Running};
 use crate::metrics::Metrics;
-use crate::pipeline::{End, PipelineFailure, Progress, Run, Surroundings};
+use crate::pipeline::{
+    CloseOrder, End, HandOver, HandOverError, OpenOrder, OpenedShards, PipelineFailure, Progress, Run, ShardPart,
+    Surroundings,
+};
 
 /// A store in memory: one vector is the log.
 #[derive(Default)]
@@ -306,6 +309,10 @@ pub(crate) struct ScriptedRunner {
     /// Whether two pipelines of one connector ever ran at once.
     pub(crate) overlapped: Arc<AtomicBool>,
     active: Arc<Mutex<BTreeMap<String, u32>>>,
+    /// Which shards were closed: generation, number, epoch.
+    pub(crate) closed: Mutex<Vec<(u32, u32, u64)>>,
+    /// Which generations were opened.
+    pub(crate) opened: Mutex<Vec<u32>>,
     this: Mutex<std::sync::Weak<ScriptedRunner>>,
 }
 
@@ -383,7 +390,23 @@ impl Drop for Counted {
     }
 }
 
+#[async_trait]
 impl Prepared for Scripted {
+    fn be_shard(&mut self, part: ShardPart) {
+        self.id = format!("{}/{}.{}", self.id, part.shard.generation, part.shard.index);
+    }
+
+    async fn close_shard(&self, _: &HandOver, order: CloseOrder<'_>) -> Result<(), HandOverError> {
+        let CloseOrder { generation, index, epoch } = order;
+        self.runner.closed.lock().push((generation.number, index, epoch.0));
+        Ok(())
+    }
+
+    async fn open_shards(&self, _: &HandOver, order: OpenOrder<'_>) -> Result<OpenedShards, HandOverError> {
+        self.runner.opened.lock().push(order.shard.generation);
+        Ok(OpenedShards { since: None, horizon: Position::START })
+    }
+
     fn run(self: Box<Self>, _surroundings: Surroundings, run: Run, progress: watch::Sender<Progress>) -> Running {
         Box::pin(async move {
             let Self { runner, id, settings } = *self;

@@ -5,6 +5,7 @@ use std::fmt;
 use forebay_connector::settings::SettingsMap;
 use forebay_event::{Position, Timestamp};
 
+use super::ShardView;
 use crate::pipeline::{ParkedCount, Progress};
 
 /// The state of a connector. A failed one is stopped and has error details.
@@ -74,6 +75,8 @@ pub struct ConnectorView {
     pub error: Option<ErrorDetails>,
     /// What the running pipeline has done; none when it is not running on this node.
     pub progress: Option<Progress>,
+    /// Its shards, in order; none when it has none.
+    pub shards: Vec<ShardView>,
     /// What is parked.
     pub parked: ParkedCount,
     /// Settings differ from those the running pipeline was started with.

@@ -126,11 +126,11 @@ fn parse_position(text: &str) -> Option<Position> {
     }
 }
 
-/// The last checkpoint in a stream, and what an append to the stream must expect.
-pub(super) async fn last_checkpoint(
+/// The last event of a stream, and what an append to the stream must expect.
+pub(super) async fn last_event(
     store: &dyn EventStore,
     stream: &StreamName,
-) -> Result<(Option<Checkpoint>, ExpectedRevision), ReadError> {
+) -> Result<(Option<RecordedEvent>, ExpectedRevision), ReadError> {
     let read = ReadStream {
         stream: stream.clone(),
         direction: Direction::Backward,
@@ -142,11 +142,11 @@ pub(super) async fn last_checkpoint(
         Err(ReadError::StreamNotFound { .. }) => return Ok((None, ExpectedRevision::NoStream)),
         Err(error) => return Err(error),
     };
-    let checkpoint = page.events.first().and_then(|event| decode(event, stream));
-    Ok((checkpoint, ExpectedRevision::Exact(page.last_revision)))
+    Ok((page.events.into_iter().next(), ExpectedRevision::Exact(page.last_revision)))
 }
 
-fn decode(event: &RecordedEvent, stream: &StreamName) -> Option<Checkpoint> {
+/// Reads a checkpoint; none when it is something else.
+pub(super) fn decode(event: &RecordedEvent, stream: &StreamName) -> Option<Checkpoint> {
     let checkpoint = Checkpoint::from_data(event.data_slice());
     if checkpoint.is_none() {
         tracing::warn!(%stream, revision = %event.revision(), "the last event is not a checkpoint and is passed over");
@@ -179,9 +179,14 @@ impl CheckpointWriter {
     /// The event's id is made from its content and place, so that an append whose outcome is unknown can be repeated.
     pub(super) async fn write(self, checkpoint: Checkpoint, at: Timestamp) -> Result<ExpectedRevision, NotStored> {
         let data = checkpoint.to_data(&self.connector_id, at);
+        self.append(CHECKPOINT_TYPE, data).await
+    }
+
+    /// Stores an event among the checkpoints, in the same way.
+    pub(super) async fn append(self, event_type: &str, data: Vec<u8>) -> Result<ExpectedRevision, NotStored> {
         let mut name = format!("{}/{}/{}/", self.connector_id, self.stream, self.expected).into_bytes();
         name.extend_from_slice(&data);
-        let event = ProposedEvent::json(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name), CHECKPOINT_TYPE, data);
+        let event = ProposedEvent::json(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name), event_type, data);
         let mut delay = RETRY_DELAY_FIRST;
         loop {
             let events = vec![event.clone()];

@@ -14,6 +14,7 @@
 //! `traffic`.
 
 mod plan;
+mod shards;
 mod run;
 mod progress;
 mod start;
@@ -63,5 +64,6 @@ pub use plan::Plan;
 pub use preview::preview;
 pub use progress::Progress;
 pub use run::{End, PipelineFailure, Run, Surroundings, run};
+pub(crate) use shards::{CloseOrder, HandOver, HandOverError, OpenOrder, OpenedShards, ShardPart, is_closed};
 pub(crate) use signal::{Follower, Signal};
 pub use traffic::Traffic;

@@ -10,12 +10,16 @@ use super::filter::Filter;
 use super::key::Keying;
 use super::lanes::BatchLimits;
 use super::policy::Policy;
+use super::shards::ShardPart;
 use super::transform::Script;
 use crate::management::Secrecy;
-use crate::settings::{ConnectorSettings, LANES_MAX, Ordering, RestartSettings, node_labels, shared_descriptions};
+use crate::settings::{
+    ConnectorSettings, LANES_MAX, Ordering, RestartSettings, SHARDS_MAX, node_labels, shared_descriptions,
+};
 
 const KIND_KEY: &str = "instanceTypeName";
 const LANES_KEY: &str = "lanes";
+const SHARDS_KEY: &str = "subscription:shards";
 /// The lanes of a connector that does not deliver in one order, unless set.
 const LANES_DEFAULT: u32 = 16;
 
@@ -34,6 +38,8 @@ pub struct Plan {
     pub(super) target: Arc<dyn Target>,
     /// Takes the secrets of the settings out of a text.
     pub(super) redact: Arc<dyn Fn(String) -> String + Send + Sync>,
+    /// Which shard of its connector it runs; none when it runs all of it.
+    pub(super) part: Option<Arc<ShardPart>>,
 }
 
 impl Plan {
@@ -57,6 +63,7 @@ impl Plan {
         let keying = SettingsErrors::gather(&mut errors, Keying::new(&shared));
         let lanes = SettingsErrors::gather(&mut errors, lanes(&shared, &kind));
         let policy = SettingsErrors::gather(&mut errors, Policy::new(&shared.errors, kind.policy));
+        SettingsErrors::gather(&mut errors, check_shards(&shared, &kind));
         if node_labels(&shared.subscription.node_labels).is_none() {
             let found = format!("is {:?}", shared.subscription.node_labels);
             let wrong = SettingsErrors::single("subscription:nodeLabels", found, "labels such as zone=eu,rack=7");
@@ -80,6 +87,7 @@ impl Plan {
             policy,
             target: Arc::from(target),
             redact: redacting(settings, catalog),
+            part: None,
             settings: shared,
         })
     }
@@ -112,6 +120,9 @@ impl Plan {
     /// The id of the lane of this index.
     pub(super) fn lane(&self, index: usize) -> Lane {
         let index = u32::try_from(index).unwrap_or(LANES_MAX);
+        if let Some(part) = &self.part {
+            return Lane(part.shard.lane(index));
+        }
         Lane(self.keying.first_lane(&self.settings, self.lanes).saturating_add(index))
     }
 }
@@ -145,7 +156,26 @@ fn nearest_kind(given: &str, catalog: &Catalog) -> Option<&'static str> {
     names.map(|name| (shared(name), *name)).filter(|(shared, _)| *shared >= SHARED_MIN).max().map(|(_, name)| name)
 }
 
-fn lanes(settings: &ConnectorSettings, kind: &Kind) -> Result<usize, SettingsErrors> {
+/// Several shards need keys that may pass each other, places of their own to write to, and a memory of what is settled.
+fn check_shards(settings: &ConnectorSettings, kind: &Kind) -> Result<(), SettingsErrors> {
+    let shards = settings.subscription.shards;
+    let wrong = |expected: String| Err(SettingsErrors::single(SHARDS_KEY, format!("is {shards}"), expected));
+    match shards {
+        1 => Ok(()),
+        0 => wrong(format!("1 to {SHARDS_MAX}")),
+        _ if shards > SHARDS_MAX => wrong(format!("at most {SHARDS_MAX}")),
+        _ if settings.ordering == Ordering::All => {
+            wrong("1, as ordering is all; with ordering stream there can be more".to_owned())
+        }
+        _ if kind.lanes == LaneSupport::One => wrong(format!("1, as {} has one place to write to", kind.name)),
+        _ if !settings.autocommit.enabled => {
+            wrong("1, as autocommit:enabled is false; shards go on from their checkpoints".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn lanes(settings: &ConnectorSettings, kind: &Kind) -> Result<usize, SettingsErrors> {
     let strict = settings.ordering == Ordering::All;
     let one = kind.lanes == LaneSupport::One;
     let given = settings.lanes;

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{CheckpointWriter, last_checkpoint};
+use super::checkpoint::{Checkpoint, CheckpointWriter, NotStored, decode, last_event};
 use super::conduct::{Conductor, ConductorParts};
 use super::deliver::{Delivery, LaneSite, LaneTask};
 use super::filter::Source;
@@ -20,6 +20,7 @@ use super::gaps::{Gaps, Notices};
 use super::lanes::Router;
 use super::parked::{LANE_ORDERS_MAX, LotSite, Opened, ParkedDesk, ParkingLot, Reach};
 use super::report::REPORTS_MAX;
+use super::shards::{CLOSED_TYPE, HandOverError, Share};
 use super::skipped::SkipLog;
 use super::start::{Begin, BeginError, Known, begin};
 use super::subscribe::{Onward, Reader, ReaderParts};
@@ -112,7 +113,8 @@ impl PipelineFailure {
 ///
 /// Dropping the future ends everything at once, as if fenced.
 pub async fn run(plan: Plan, surroundings: Surroundings, run: Run, progress: watch::Sender<Progress>) -> End {
-    let metrics = surroundings.metrics.of(&plan.connector_id, plan.kind.name);
+    let shard = plan.part.as_ref().map(|part| part.shard.index);
+    let metrics = surroundings.metrics.of_shard(&plan.connector_id, plan.kind.name, shard);
     // A part that finds another owner at work cancels only this run; whether the lease is lost is for others to say.
     let fenced = run.fenced.child_token();
     let run = Run { fenced: fenced.clone(), ..run };
@@ -148,6 +150,7 @@ struct Inherited {
     writer: CheckpointWriter,
     begin: Begin,
     parked: Opened,
+    share: Share,
     log_end: Option<Position>,
 }
 
@@ -180,10 +183,15 @@ async fn inherit(
     metrics: &ConnectorMetrics,
 ) -> Result<Option<Inherited>, BeginError> {
     let store = surroundings.store.as_ref();
-    let (checkpoint, expected) = last_checkpoint(store, &surroundings.checkpoints).await?;
+    let (last, expected) = last_event(store, &surroundings.checkpoints).await?;
+    if last.as_ref().is_some_and(|last| last.event_type() == CLOSED_TYPE) {
+        return Ok(None);
+    }
+    let checkpoint = last.and_then(|last| decode(&last, &surroundings.checkpoints));
     if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.epoch > run.epoch) {
         return Ok(None);
     }
+    let inherited = checkpoint.clone();
     let known = Known { explicit: run.start_from, checkpoint, settings: &plan.settings.subscription };
     let begin = begin(store, plan.filter.source(), known).await?;
     let log_end = store.head().await?;
@@ -192,6 +200,7 @@ async fn inherit(
         clock: Arc::clone(&surroundings.clock),
         connector_id: Arc::clone(&plan.connector_id),
         epoch: run.epoch.0,
+        numbers_base: plan.part.as_ref().map_or(0, |part| part.shard.parked_base()),
         keying: plan.keying.clone(),
         stream: sibling(&surroundings.checkpoints, "parked"),
         limits: plan.settings.parking,
@@ -203,21 +212,39 @@ async fn inherit(
     else {
         return Ok(None);
     };
-    let writer = CheckpointWriter {
+    let mut writer = CheckpointWriter {
         store: Arc::clone(&surroundings.store),
         stream: surroundings.checkpoints.clone(),
         connector_id: Arc::clone(&plan.connector_id),
         expected,
     };
-    Ok(Some(Inherited { writer, begin, parked, log_end }))
+    let share = match plan.share(surroundings, begin.mark.map(|mark| mark.position)).await {
+        Ok(share) => share,
+        Err(HandOverError::Read(error)) => return Err(error.into()),
+        Err(error) => return Err(ReadError::Unavailable { reason: error.to_string() }.into()),
+    };
+    if share.is_part() {
+        // Before anything is delivered: whoever closes this shard and was not seen by then has not closed it.
+        let Some(inherited) = inherited else { return Ok(None) };
+        let claim = Checkpoint { epoch: run.epoch, ..inherited };
+        writer.expected = match writer.clone().write(claim, surroundings.clock.now()).await {
+            Ok(expected) => expected,
+            Err(NotStored::Fenced) => return Ok(None),
+            Err(NotStored::Refused(error)) => {
+                return Err(ReadError::Unavailable { reason: error.to_string() }.into());
+            }
+        };
+    }
+    Ok(Some(Inherited { writer, begin, parked, share, log_end }))
 }
 
 /// Builds the stations and keeps their account until the end.
 async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inherited, Telling)) -> End {
-    let (Inherited { writer, begin, parked, log_end }, Telling { progress, metrics }) = left;
+    let (Inherited { writer, begin, parked, share, log_end }, Telling { progress, metrics }) = left;
     let Opened { lot, keys, known, replays } = parked;
     let lot = Arc::new(lot);
     let halt = run.stop.child_token();
+    let own_streams = home(&plan, &surroundings, "").as_str().to_owned();
     let window = Arc::new(Window::new(plan.lanes, plan.limits.records));
     let (reports, inbox) = mpsc::channel(REPORTS_MAX);
     let skips = SkipLog {
@@ -225,7 +252,7 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         clock: Arc::clone(&surroundings.clock),
         connector_id: Arc::clone(&plan.connector_id),
         epoch: run.epoch.0,
-        stream: sibling(&surroundings.checkpoints, "skipped"),
+        stream: home(&plan, &surroundings, "skipped"),
     };
     let (router, queues) = Router::new(plan.lanes, window.records_max() + 1);
     let mut tasks = JoinSet::new();
@@ -288,7 +315,8 @@ async fn conduct(plan: Plan, surroundings: Surroundings, run: Run, left: (Inheri
         reports,
         stop: halt.clone(),
         known,
-        own_streams: sibling(&surroundings.checkpoints, "").as_str().to_owned(),
+        share,
+        own_streams,
         checkpoint_every: (plan.settings.autocommit.records_threshold as usize).max(CHECKPOINT_EVERY_MIN),
     };
     tasks.spawn(Reader::new(parts, begin.clone()).run());
@@ -322,4 +350,13 @@ pub(super) fn sibling(checkpoints: &StreamName, name: &str) -> StreamName {
     let folder = checkpoints.as_str().rsplit_once('/').map_or(checkpoints.as_str(), |(folder, _)| folder);
     // The name has a slash in it, so it is never empty.
     StreamName::new(&format!("{folder}/{name}")).unwrap_or_else(|_| checkpoints.clone())
+}
+
+/// A stream of the connector as a whole.
+fn home(plan: &Plan, surroundings: &Surroundings, name: &str) -> StreamName {
+    match &plan.part {
+        None => sibling(&surroundings.checkpoints, name),
+        Some(part) => StreamName::new(&format!("{}/{name}", part.folder))
+            .unwrap_or_else(|_| sibling(&surroundings.checkpoints, name)),
+    }
 }

@@ -20,6 +20,7 @@ use super::lanes::{Router, Tracked};
 use super::parked::KnownSettled;
 use super::report::{ReadChunk, Report};
 use super::run::PipelineFailure;
+use super::shards::Share;
 use super::start::{Begin, Origin};
 use super::tracker::{Mark, SettledRanges, Slot};
 use super::view::EventView;
@@ -44,6 +45,8 @@ pub(super) enum Onward {
 pub(super) struct ReaderParts {
     /// What the parked stream says is settled.
     pub(super) known: KnownSettled,
+    /// Which records are this pipeline's own.
+    pub(super) share: Share,
     pub(super) store: Arc<dyn EventStore>,
     pub(super) filter: Filter,
     pub(super) keying: Keying,
@@ -269,12 +272,16 @@ impl Reader {
         if !self.reads_stream && event.stream().starts_with(self.parts.own_streams.as_str()) {
             return Sorted::Skipped;
         }
+        let parts = &self.parts;
         let mut view = EventView::new(event);
-        if !self.parts.filter.keeps(&mut view) {
+        // Whose record it is costs less to know than whether the filter keeps it.
+        let known_key = parts.share.is_part().then(|| parts.keying.key(&mut view));
+        if known_key.is_some_and(|key| !parts.share.takes(key)) || !parts.filter.keeps(&mut view) {
             return Sorted::Skipped;
         }
-        let key = self.parts.keying.key(&mut view);
-        if self.parts.known.contains(key, event.position()) { Sorted::SettledBefore } else { Sorted::Kept(key) }
+        let key = known_key.unwrap_or_else(|| parts.keying.key(&mut view));
+        let is_settled = parts.known.contains(key, event.position()) || parts.share.is_settled(&mut view);
+        if is_settled { Sorted::SettledBefore } else { Sorted::Kept(key) }
     }
 
     async fn tell(&self, report: Report) -> Result<(), Ended> {

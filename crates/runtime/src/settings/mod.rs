@@ -14,7 +14,7 @@ pub use flow::{AdaptiveSettings, BreakerSettings, RateLimitSettings, TargetRateS
 pub use operation::{
     AutocommitSettings, ErrorSettings, HeaderSettings, LoggingSettings, OnFailure, RestartPolicy, RestartSettings,
 };
-pub use order::{BatchSettings, LANES_MAX, Ordering};
+pub use order::{BatchSettings, LANES_MAX, Ordering, SHARDS_MAX};
 pub use parking::ParkingSettings;
 pub use resilience::{DelayBound, ResilienceSettings};
 pub(crate) use subscription::node_labels;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The most lanes a connector can have.
 pub const LANES_MAX: u32 = 256;
 
+/// The most shards a connector can have.
+pub const SHARDS_MAX: u32 = 64;
+
 const BATCH_BYTES_DEFAULT: u32 = 4 << 20;
 
 /// What records must have in common to be delivered in order.

@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SHARDS_MAX;
+
 /// Which events are read, and from where.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionSettings {
     /// Which events are kept.
@@ -21,6 +23,25 @@ pub struct SubscriptionSettings {
     /// Labels that the node must have to run the connector: `zone=eu`, several separated by commas. While no node has
     /// them all the connector waits. With one node it has no effect.
     pub node_labels: String,
+    /// In how many parts the connector is run, each on a node of its own as far as there are nodes; from 1 to 64. Each
+    /// shard reads everything and delivers the records of its keys, with lanes, lease and checkpoint of its own. More than
+    /// 1 asks for an `ordering` other than `all`, for `autocommit:enabled`, and for a kind that may have several lanes.
+    /// `rateLimit` holds for all shards together, `parking` for each.
+    #[schemars(range(min = 1, max = SHARDS_MAX))]
+    pub shards: u32,
+}
+
+impl Default for SubscriptionSettings {
+    fn default() -> Self {
+        Self {
+            filter: FilterSettings::default(),
+            initial_position: InitialPosition::default(),
+            start_position: None,
+            node_affinity: NodeAffinity::default(),
+            node_labels: String::new(),
+            shards: 1,
+        }
+    }
 }
 
 /// Which events are kept.

@@ -92,6 +92,14 @@ impl Writer {
         Ok(standing)
     }
 
+    /// Claims the lane and writes nothing else; answers where it stands.
+    pub(super) async fn take_over(&mut self, epoch: Epoch) -> Result<Option<Position>, Failure> {
+        let link = self.claimed(epoch).await?;
+        let row = self.row(&link, "").await.map_err(|error| failure(&error))?;
+        self.link = Some(link);
+        Ok(row.and_then(|row| row.position))
+    }
+
     /// Writes items in order up to the first that is refused, in one transaction with the position. `oldest` is the
     /// lowest number that is parked, if these were.
     pub(super) async fn write(

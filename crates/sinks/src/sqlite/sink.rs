@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_connector::settings::{SettingsErrors, SettingsMap, decode, describe};
 use forebay_connector::{
-    Batch, DefaultAction, DefaultRow, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
+    Batch, DefaultAction, DefaultRow, Epoch, Failure, FailureClass, Guarantee, Kind, Lane, LaneSupport, Receipt, Sink,
     SinkContext, Target,
 };
 use forebay_event::Position;
@@ -91,6 +91,10 @@ impl Sink for SqliteSink {
 
     async fn standing(&mut self) -> Result<Option<Position>, Failure> {
         self.run(Writer::standing).await?
+    }
+
+    async fn take_over(&mut self, epoch: Epoch) -> Result<Option<Position>, Failure> {
+        self.run(move |writer| writer.take_over(epoch)).await?
     }
 
     async fn deliver(&mut self, batch: &Batch, receipt: &mut Receipt) -> Result<(), Failure> {

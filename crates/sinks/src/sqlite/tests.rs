@@ -239,6 +239,23 @@ async fn a_stale_owner_writes_nothing() {
 }
 
 #[tokio::test]
+async fn who_takes_a_lane_over_learns_where_it_stands_and_keeps_earlier_owners_out() {
+    let file = File::new(APPEND);
+    assert_eq!(file.sink().take_over(Epoch(2)).await.unwrap(), None, "nobody wrote yet");
+    let mut old = file.sink();
+    assert!(attempt(&mut *old, &batch_under(3, 0..3), LIMIT).await.is_complete());
+    let mut taker = file.sink();
+    for _ in 0..2 {
+        assert_eq!(taker.take_over(Epoch(4)).await.unwrap(), Some(Position::new(102)));
+    }
+    let receipt = attempt(&mut *old, &batch_under(3, 3..5), LIMIT).await;
+    assert!(receipt.outcomes().iter().all(|outcome| *outcome != Outcome::Delivered), "{receipt:?}");
+    let stale = file.sink().take_over(Epoch(3)).await.unwrap_err();
+    assert_eq!((stale.next, stale.class), (Next::Stop, FailureClass::Fenced));
+    assert_eq!(file.positions(), expected(0..3));
+}
+
+#[tokio::test]
 async fn lanes_have_their_own_rows() {
     let file = File::new(APPEND);
     let target = file.connect();

@@ -75,6 +75,14 @@ impl Writer {
         Ok(standing)
     }
 
+    /// Claims the lane and writes nothing else; answers where it stands.
+    pub(super) fn take_over(&mut self, epoch: Epoch) -> Result<Option<Position>, Failure> {
+        self.claimed(epoch)?;
+        let Some(connection) = &self.connection else { return Ok(None) };
+        let row = read_row(connection, &self.plan, &self.site).map_err(|error| failure(&error))?;
+        Ok(row.and_then(|row| row.position))
+    }
+
     /// Writes items in order up to the first that is refused, in one transaction with the position. `oldest` is the
     /// lowest number that is parked, if these were.
     pub(super) fn write(&mut self, epoch: Epoch, items: &[Item], oldest: Option<u64>) -> Result<Written, Failure> {

@@ -105,6 +105,14 @@ pub enum ParkedRefusal {
     /// The pipeline does not run, so nothing can be delivered.
     #[error("the connector does not run here")]
     NotRunning,
+    /// Another node runs the shard of this key.
+    #[error("the shard of key {key} runs on node {node}: ask there")]
+    Elsewhere {
+        /// The key.
+        key: String,
+        /// Which node, by name and address.
+        node: String,
+    },
     /// The lane has other things to do.
     #[error("the lane of key {key} is busy")]
     Busy {

@@ -44,6 +44,8 @@ pub(in crate::pipeline) struct Parked {
     pub(in crate::pipeline) position: Position,
     /// What it counts for.
     pub(in crate::pipeline) bytes: u64,
+    /// The number that targets know it by, when that is not made from its own.
+    pub(in crate::pipeline) known_as: Option<u64>,
     pub(super) place: Place,
     /// Where it got another payload, and what that counts for.
     pub(super) edited: Option<(Place, u64)>,
@@ -225,6 +227,7 @@ impl Index {
             number: at,
             position: event.position(),
             bytes,
+            known_as: body.known_as,
             place: Place { at, parts: envelope.parts },
             edited: None,
             attempts: body.attempts,

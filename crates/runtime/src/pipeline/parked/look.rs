@@ -110,6 +110,7 @@ impl ParkedLook {
             clock: Arc::clone(&surroundings.clock),
             connector_id: Arc::from(connector_id),
             epoch: 0,
+            numbers_base: 0,
             // Settings that cannot run have no say in what keys are; streams always are keys that people know.
             keying: Keying::new(settings).unwrap_or(Keying::Stream),
             stream: sibling(&surroundings.checkpoints, "parked"),

@@ -68,6 +68,8 @@ pub(in crate::pipeline) struct LotSite {
     pub(in crate::pipeline) clock: Arc<dyn Clock>,
     pub(in crate::pipeline) connector_id: Arc<str>,
     pub(in crate::pipeline) epoch: u64,
+    /// What is added to a record's number for targets; more than 0 for the shards of a connector.
+    pub(in crate::pipeline) numbers_base: u64,
     pub(in crate::pipeline) keying: Keying,
     pub(in crate::pipeline) stream: StreamName,
     pub(in crate::pipeline) limits: ParkingSettings,
@@ -81,6 +83,7 @@ pub(in crate::pipeline) struct LotSite {
 /// The parked stream and what it says, held by its only writer.
 pub(in crate::pipeline) struct ParkingLot {
     stream: ParkedStream,
+    numbers_base: u64,
     keying: Keying,
     limits: ParkingSettings,
     metrics: Option<ConnectorMetrics>,
@@ -109,6 +112,23 @@ pub(in crate::pipeline) struct KnownSettled {
 }
 
 impl KnownSettled {
+    /// What a parked stream that nobody writes to any more says is settled above a place.
+    pub(in crate::pipeline) async fn read(
+        store: &dyn EventStore,
+        stream: &StreamName,
+        (keying, mark): (&Keying, Option<Position>),
+    ) -> Result<Self, ReadError> {
+        let mut index = Index::read(store, stream, keying.clone()).await?;
+        index.settled_up_to(mark);
+        Ok(Self::of(&mut index))
+    }
+
+    fn of(index: &mut Index) -> Self {
+        let (done, keys) = index.opened();
+        let parked = index.lines().values().flat_map(|line| line.records.keys().copied());
+        Self { records: parked.chain(done).collect(), keys }
+    }
+
     /// Whether a record of this key that came from there is settled.
     pub(in crate::pipeline) fn contains(&self, key: Key, position: Position) -> bool {
         self.records.contains(&position) || self.keys.get(&key).is_some_and(|up_to| position <= *up_to)
@@ -117,9 +137,21 @@ impl KnownSettled {
 
 impl ParkingLot {
     fn new(site: LotSite, index: Index) -> Self {
-        let LotSite { store, clock, connector_id, epoch, keying, stream, limits, metrics, fenced, redact } = site;
+        let LotSite {
+            store,
+            clock,
+            connector_id,
+            epoch,
+            numbers_base,
+            keying,
+            stream,
+            limits,
+            metrics,
+            fenced,
+            redact,
+        } = site;
         let stream = ParkedStream { store, clock, connector_id, epoch, name: stream, fenced };
-        Self { stream, keying, limits, metrics, redact, state: Mutex::new(index) }
+        Self { stream, numbers_base, keying, limits, metrics, redact, state: Mutex::new(index) }
     }
 
     /// Looks up what is parked, without a claim: for whoever knows that nobody else writes.
@@ -153,9 +185,7 @@ impl ParkingLot {
         index.settled_up_to(mark);
         lot.stream.hide_unneeded(&index).await;
         let keys = index.lines().keys().copied().collect();
-        let (done, settled) = index.opened();
-        let parked = index.lines().values().flat_map(|line| line.records.keys().copied());
-        let known = KnownSettled { records: parked.chain(done).collect(), keys: settled };
+        let known = KnownSettled::of(&mut index);
         let replays = index.replays();
         lot.show(index.count());
         *lot.state.lock().await = index;
@@ -233,8 +263,18 @@ impl ParkingLot {
 
     /// What a target needs to know of parked ones, so that none of them is written twice.
     pub(in crate::pipeline) async fn numbers(&self, parked: &[Parked]) -> ParkedNumbers {
-        let numbers = parked.iter().map(|parked| parked.number.get()).collect();
-        ParkedNumbers { numbers, oldest: self.state.lock().await.oldest().unwrap_or(u64::MAX) }
+        let numbers = parked.iter().map(|parked| self.number_for_targets(parked)).collect();
+        let oldest = match self.numbers_base {
+            0 => self.state.lock().await.oldest().unwrap_or(u64::MAX),
+            // What lies below its own numbers is another shard's.
+            _ => 0,
+        };
+        ParkedNumbers { numbers, oldest }
+    }
+
+    /// The number that targets know a parked record by; no other record of the connector has it.
+    pub(super) fn number_for_targets(&self, parked: &Parked) -> u64 {
+        parked.known_as.unwrap_or(self.numbers_base + parked.number.get())
     }
 
     /// Notes that records of a key were delivered after all.
@@ -371,6 +411,7 @@ impl ParkingLot {
             reason: if parked.failure.is_some() { "rejected" } else { "follows" }.to_owned(),
             error: parked.failure.map(|failure| self.error(failure)),
             attempts: parked.attempts,
+            known_as: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod stored;
 mod index;
 mod stream;
 mod lot;
+mod moved;
 mod desk;
 mod look;
 #[cfg(test)]
@@ -25,3 +26,4 @@ pub use look::{ParkedKey, ParkedLook, ParkedRecord, last_count};
 pub(super) use desk::{LANE_ORDERS_MAX, LaneOrder, Reach};
 pub(super) use index::{Parked, ReplayOrder};
 pub(super) use lot::{KnownSettled, LotSite, Opened, ParkError, ParkingLot, ToPark};
+pub(super) use moved::MoveError;

@@ -102,6 +102,9 @@ pub(super) struct ParkedBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<ErrorBody>,
     pub(super) attempts: u32,
+    /// The number that targets know it by, when it was parked by a shard that is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) known_as: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

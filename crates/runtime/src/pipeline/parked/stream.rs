@@ -53,7 +53,21 @@ pub(super) struct ParkedStream {
 impl ParkedStream {
     /// Appends what happened and takes it in. Waits while the store cannot write.
     pub(super) async fn append(&self, index: &mut Index, happened: &Happened) -> Result<(), ParkError> {
-        let mut envelope = self.envelope(index);
+        self.append_in(self.envelope(index), index, happened).await
+    }
+
+    /// Appends what happened elsewhere at another time. How keys were made there says nothing about the order here.
+    pub(super) async fn append_moved(
+        &self,
+        index: &mut Index,
+        happened: &Happened,
+        timestamp: String,
+    ) -> Result<(), ParkError> {
+        let envelope = Envelope { keying: None, timestamp, ..self.envelope(index) };
+        self.append_in(envelope, index, happened).await
+    }
+
+    async fn append_in(&self, mut envelope: Envelope, index: &mut Index, happened: &Happened) -> Result<(), ParkError> {
         envelope.standing = Some(index.count_after(happened));
         let mut data = happened.to_data(&envelope);
         if data.len() > PART_BYTES_MAX {

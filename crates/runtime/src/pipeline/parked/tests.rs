@@ -23,6 +23,7 @@ fn site(store: &Arc<MemoryStore>, epoch: u64) -> LotSite {
         clock: Arc::new(SystemClock::new()),
         connector_id: Arc::from("c"),
         epoch,
+        numbers_base: 0,
         keying: Keying::Stream,
         stream: StreamName::new(STREAM).unwrap(),
         limits: ParkingSettings { bytes_max: 8 << 20, ..ParkingSettings::default() },

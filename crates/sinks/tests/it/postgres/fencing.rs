@@ -22,6 +22,7 @@ async fn a_stale_owner_writes_nothing() {
     server.run(PLAIN_TABLE).await;
     interleaved_owners(&server).await;
     an_owner_stopped_in_its_transaction(&server).await;
+    a_lane_that_is_taken_over(&server).await;
     lanes_are_apart(&server).await;
     a_commit_without_an_answer(&server).await;
 }
@@ -117,6 +118,24 @@ async fn wait_for_lock(server: &Server) {
     while server.rows(sql).await == ["0"] {
         tokio::task::yield_now().await;
     }
+}
+
+/// Whoever takes a lane over learns where it stands; the earlier owner is kept out from there on.
+async fn a_lane_that_is_taken_over(server: &Server) {
+    server.run("TRUNCATE deliveries; DROP TABLE forebay_positions").await;
+    let target = target(server, PLAIN);
+    let mut old = target.sink(Lane(0));
+    assert!(deliver(&mut *old, &batch(1, 0..3)).await.is_complete());
+    let mut taker = target.sink(Lane(0));
+    let standing = target.sink(Lane(0)).standing().await.unwrap();
+    assert!(standing.is_some());
+    for _ in 0..2 {
+        assert_eq!(taker.take_over(Epoch(2)).await.unwrap(), standing);
+    }
+    assert_fenced(&deliver(&mut *old, &batch(1, 3..5)).await);
+    target.sink(Lane(0)).take_over(Epoch(1)).await.unwrap_err();
+    assert_eq!(target.sink(Lane(9)).take_over(Epoch(2)).await.unwrap(), None, "a lane that nobody wrote to");
+    assert_exactly(server, 3).await;
 }
 
 async fn lanes_are_apart(server: &Server) {
