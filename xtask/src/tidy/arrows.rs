@@ -126,6 +126,12 @@ const ARROWS: &[Arrow] = &[
         uses: &["forebay-event", "forebay-store", "forebay-log", "forebay-wire"],
         uses_in_tests: &[],
     },
+    // The official client's peer is our own; both are made to do the same. In a workspace of its own.
+    Arrow {
+        package: "forebay-clients-rust",
+        uses: &["forebay-event", "forebay-store", "forebay-remote"],
+        uses_in_tests: &[],
+    },
 ];
 
 /// The two kinds of tables in a manifest that draw an arrow.
@@ -142,12 +148,13 @@ fn judge(file: &TextFile) -> Vec<Finding> {
         Err(error) => return vec![Finding::of_file(&file.path, format!("is not TOML: {error}"))],
     };
     let Some(name) = text_at(&manifest, "package", "name") else { return Vec::new() };
-    // A workspace of its own takes no lints from this one, and nothing of ours either.
-    if manifest.contains_key("workspace") && ours(&manifest, NORMAL).is_empty() {
+    // A workspace of its own takes no lints from this one.
+    let is_own_workspace = manifest.contains_key("workspace");
+    if is_own_workspace && ours(&manifest, NORMAL).is_empty() {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    if !takes_workspace_lints(&manifest) {
+    if !is_own_workspace && !takes_workspace_lints(&manifest) {
         findings
             .push(Finding::of_file(&file.path, "lacks `[lints] workspace = true`, which denies unwrap and indexing"));
     }
