@@ -292,7 +292,7 @@ async fn with_a_death_after(appends: u64) -> bool {
         died |= dying.is_dead();
         pass(Duration::from_millis(2)).await;
         // Every other one lives on, cut off from the store, and writes to the table as long as it believes that it may.
-        let cut_off = (appends % 2 == 0).then_some(third);
+        let cut_off = appends.is_multiple_of(2).then_some(third);
         let fourth = world.node(number + 1).await;
         world.append(2).await;
         world.until_running(&fourth).await;
