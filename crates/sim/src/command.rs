@@ -15,6 +15,8 @@ const PROGRESS_EVERY: u64 = 1_000;
 struct Order {
     seeds: u64,
     from: u64,
+    /// Every so many-th seed is run.
+    step: u64,
     threads: usize,
     failures_max: usize,
     only: Option<u64>,
@@ -23,7 +25,7 @@ struct Order {
 /// Does what the arguments say; fails when a seed does.
 pub fn command(arguments: &[String]) -> ExitCode {
     let Some(order) = read(arguments) else {
-        eprintln!("usage: forebay-sim [--seeds N] [--from S] [--threads T] [--failures F] | --seed X");
+        eprintln!("usage: forebay-sim [--seeds N] [--from S] [--step T] [--threads T] [--failures F] | --seed X");
         return ExitCode::FAILURE;
     };
     if let Some(seed) = order.only {
@@ -36,13 +38,14 @@ pub fn command(arguments: &[String]) -> ExitCode {
 
 fn read(arguments: &[String]) -> Option<Order> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut order = Order { seeds: 500, from: 1, threads, failures_max: FAILURES_MAX, only: None };
+    let mut order = Order { seeds: 500, from: 1, step: 1, threads, failures_max: FAILURES_MAX, only: None };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let number = rest.next()?.parse().ok()?;
         match name.as_str() {
             "--seeds" => order.seeds = number,
             "--from" => order.from = number,
+            "--step" => order.step = number.max(1),
             "--threads" => order.threads = usize::try_from(number).ok()?.max(1),
             "--failures" => order.failures_max = usize::try_from(number).ok()?.max(1),
             "--seed" => order.only = Some(number),
@@ -57,10 +60,10 @@ fn run_many(order: &Order) -> ExitCode {
     let (next, done) = (AtomicU64::new(order.from), AtomicU64::new(0));
     let is_over = AtomicBool::new(false);
     let (failures, total) = (Mutex::new(Vec::new()), Mutex::new(Counts::default()));
-    let end = order.from.saturating_add(order.seeds);
+    let end = order.from.saturating_add(order.seeds.saturating_mul(order.step));
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = next.fetch_add(order.step, Ordering::Relaxed);
             if seed >= end || is_over.load(Ordering::Relaxed) {
                 return;
             }

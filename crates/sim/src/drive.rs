@@ -1,8 +1,10 @@
 //! Owns a run from its seed to its outcome: peace, war, peace again, and the judgement.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_runtime::Connectors;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -13,6 +15,7 @@ use crate::check::{Account, Checker, Counts};
 use crate::history::{Fact, History};
 use crate::life::{Open, live, open, set_up};
 use crate::linear::{Verdict, judge};
+use crate::link::CALL_LATE_MS_MAX;
 use crate::operations::Register;
 use crate::operators::Staff;
 use crate::scenario::{Scenario, connector_id};
@@ -64,7 +67,8 @@ async fn drive(scenario: Scenario) -> Outcome {
     let begun = Instant::now();
     let seed = scenario.seed;
     let checkers = (0..scenario.connectors).map(|_| Checker::new(scenario.terms())).collect();
-    let spread = scenario.variants.cluster.map(|_| Spread::new(scenario.connectors, scenario.nodes, scenario.lease_ms));
+    let times_ms = (scenario.lease_ms, if scenario.call_late_permille > 0 { CALL_LATE_MS_MAX } else { 0 });
+    let spread = scenario.variants.cluster.map(|_| Spread::new(scenario.connectors, scenario.nodes, times_ms));
     let history = Arc::new(History::new(checkers, spread));
     let world = World::new(scenario, Arc::clone(&history));
     let complaint = match tokio::time::timeout(RUN_LIMIT, live_through(&world)).await {
@@ -195,14 +199,12 @@ fn is_at_rest(checker: &Checker, ends_empty: bool) -> bool {
 
 /// Compares what nodes say of a connector with what was seen.
 async fn compare(world: &Arc<World>, doors: &[Open], connector: usize) {
-    let (id, mut parked) = (connector_id(connector), Vec::new());
+    let id = connector_id(connector);
     for (node, door) in world.nodes.iter().zip(doors) {
         let (life, connectors) = (node.life(), door.lock().clone());
         let Some(connectors) = connectors else { continue };
-        if world.scenario.variants.operators.is_some()
-            && let Ok(Ok((_, keys))) = tokio::time::timeout(CLOSE_LIMIT, connectors.parked_keys(&id)).await
-        {
-            parked.push((node.index, keys.into_iter().map(|key| (key.key, key.records)).collect()));
+        if world.scenario.variants.operators.is_some() {
+            compare_parked(world, &connectors, (node.index, connector)).await;
         }
         let asked = tokio::time::timeout(CLOSE_LIMIT, connectors.get(&id)).await;
         let Ok(Ok(view)) = asked else { continue };
@@ -216,5 +218,23 @@ async fn compare(world: &Arc<World>, doors: &[Open], connector: usize) {
             world.history.checker(connector, |checker| checker.accounts(life, account));
         }
     }
-    world.history.checker(connector, |checker| checker.judge_parked(&parked));
+    world.history.checker(connector, Checker::judge_parked);
+}
+
+/// Compares what a node shows as parked. One that was cut off may need a moment to learn that it has lost a connector.
+async fn compare_parked(world: &Arc<World>, connectors: &Connectors, (node, connector): (usize, usize)) {
+    let id = connector_id(connector);
+    let deadline = Instant::now() + Duration::from_millis(2 * world.scenario.lease_ms) + CLOSE_LIMIT;
+    loop {
+        let shown = tokio::time::timeout(CLOSE_LIMIT, connectors.parked_keys(&id)).await;
+        let shown = shown.ok().and_then(Result::ok).map(|(_, keys)| keys).unwrap_or_default();
+        let shown: BTreeMap<_, _> = shown.into_iter().map(|key| (key.key, key.records)).collect();
+        let wrong = world.history.checker(connector, |checker| checker.replayed().shown(node, &shown)).flatten();
+        let Some(wrong) = wrong else { return };
+        if Instant::now() >= deadline {
+            world.history.checker(connector, |checker| checker.complain(wrong));
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

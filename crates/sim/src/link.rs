@@ -21,6 +21,9 @@ use crate::world::{Node, World};
 /// How long a caller waits for an answer that does not come.
 const ANSWER_LIMIT_MS: u64 = 3_000;
 
+/// How late a call gets there at most, when nobody waits for it any more.
+pub(crate) const CALL_LATE_MS_MAX: u64 = 20_000;
+
 /// The store as one life of a node sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -121,7 +124,7 @@ impl Link {
         let way = self.there().await.map_err(unavailable)?;
         let (store, chance) = (Arc::clone(&self.world.store), &self.node.chance);
         let sync = if self.world.is_hostile() { chance.millis(0, 20) } else { Duration::ZERO };
-        let late = chance.millis(1_000, 20_000);
+        let late = chance.millis(1_000, CALL_LATE_MS_MAX);
         let (answer, answered) = oneshot::channel();
         // On the store's side: what is on its way gets there even if the caller is gone by then.
         tokio::spawn(async move {

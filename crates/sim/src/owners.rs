@@ -8,7 +8,7 @@
 //! | take-over | a lease that nobody has renewed or taken for two durations though some node was able all the while |
 //! | hand-over | an owner that closes in good order and keeps its lease |
 //!
-//! Nodes that know of each other are given four durations where another node than the owner came or went meanwhile.
+//! Nodes that know of each other are given four durations where another node came or went meanwhile, or the owner came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +34,9 @@ pub(crate) struct Owners {
     closing: BTreeSet<usize>,
     /// Nodes know of each other.
     is_cluster: bool,
-    /// When each node last came or went, as the others may see it.
-    stirred: BTreeMap<usize, u64>,
+    /// When each node last came, and went, as the others may see it.
+    came: BTreeMap<usize, u64>,
+    went: BTreeMap<usize, u64>,
     /// The lease for which a late take-over was told.
     told: Option<u64>,
     take_overs: TakeOvers,
@@ -71,7 +72,8 @@ impl Owners {
             able: BTreeMap::new(),
             closing: BTreeSet::new(),
             is_cluster: false,
-            stirred: BTreeMap::new(),
+            came: BTreeMap::new(),
+            went: BTreeMap::new(),
             told: None,
             take_overs: TakeOvers::default(),
         }
@@ -104,7 +106,8 @@ impl Owners {
             Fact::Claimed { lane, epoch } => self.claimed(*lane, *epoch),
             Fact::Committed { lane, epoch, .. } => self.committed(*lane, *epoch),
             Fact::Able { node, is_able } => {
-                self.stirred.insert(*node, at_ms);
+                let stirred = if *is_able { &mut self.came } else { &mut self.went };
+                stirred.insert(*node, at_ms);
                 if *is_able {
                     self.able.entry(*node).or_insert(at_ms);
                 } else {
@@ -176,8 +179,9 @@ impl Owners {
     /// In so many of its durations a lease is taken over. A node that came or went shortly before is heard of only then.
     fn leases_for(&self, lease: &Lease) -> u64 {
         let since_ms = lease.since_ms.saturating_sub(self.lease_ms);
-        let has_stirred = self.stirred.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
-        if self.is_cluster && has_stirred { 4 } else { 2 }
+        let has_come = self.came.values().any(|at_ms| *at_ms >= since_ms);
+        let has_gone = self.went.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
+        if self.is_cluster && (has_come || has_gone) { 4 } else { 2 }
     }
 
     fn someone_was_able_since(&self, at_ms: u64) -> bool {

@@ -29,6 +29,8 @@ pub(crate) struct Spread {
     /// From which epoch each epoch of a connector was handed over, after the last fault.
     handed_over: BTreeMap<(usize, u64), u64>,
     able_since: BTreeMap<usize, u64>,
+    /// What was asked of the store during a fault may come about so much later.
+    late_ms: u64,
     /// Since when there are no faults.
     peace_ms: Option<u64>,
     /// Since when all is spread evenly.
@@ -48,10 +50,11 @@ struct Lease {
 
 impl Spread {
     /// So many connectors on so many nodes.
-    pub(crate) fn new(connectors: usize, nodes: usize, lease_ms: u64) -> Self {
+    pub(crate) fn new(connectors: usize, nodes: usize, (lease_ms, late_ms): (u64, u64)) -> Self {
         Self {
             nodes,
             lease_ms,
+            late_ms,
             leases: vec![None; connectors],
             confirmed: BTreeMap::new(),
             handed_over: BTreeMap::new(),
@@ -90,7 +93,9 @@ impl Spread {
         let is_late = self.peace_ms.zip(self.even_ms).is_none_or(|(since_ms, even_ms)| even_ms > since_ms + bound_ms);
         if is_late || !self.is_settled(at_ms) {
             let holders: Vec<_> = self.leases.iter().map(|lease| lease.as_ref().map(|lease| &lease.holder)).collect();
-            self.violate(format!("spread: {at_ms} ms in, the connectors are not, or too late, spread evenly: {holders:?}"));
+            self.violate(format!(
+                "spread: {at_ms} ms in, the connectors are not, or too late, spread evenly: {holders:?}"
+            ));
         }
     }
 
@@ -162,7 +167,7 @@ impl Spread {
     }
 
     fn is_peace_since(&self, at_ms: u64) -> bool {
-        self.peace_ms.is_some_and(|since_ms| since_ms <= at_ms)
+        self.peace_ms.is_some_and(|since_ms| since_ms + self.late_ms <= at_ms)
     }
 
     fn was_able_since(&self, holder: &str, at_ms: u64) -> bool {
@@ -209,7 +214,7 @@ mod tests {
 
     /// Two nodes and two connectors, both on the first node, in peace.
     fn uneven() -> Spread {
-        let mut spread = Spread::new(2, 2, 1_000);
+        let mut spread = Spread::new(2, 2, (1_000, 0));
         for node in [0, 1] {
             spread.take_in(0, None, &Fact::Able { node, is_able: true });
         }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use forebay_event::{Revision, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::announce::NodeState;
 use super::assign::{Affinity, Candidate, Wish, assign};
 use super::members::Members;
 use super::registry::Node;
+use crate::pipeline::{Follower, Signal};
 
 /// An announcement counts for so many heartbeats.
 pub(crate) const HEARTBEATS_COUNTED: u32 = 3;
@@ -41,7 +42,14 @@ pub(crate) struct Cluster {
     /// also while a failed connector waits for its restart.
     claims: Mutex<BTreeMap<Arc<str>, u64>>,
     changed: Notify,
-    plan: watch::Sender<Arc<Plan>>,
+    plan: Arc<Mutex<Arc<Plan>>>,
+    replanned: Signal,
+}
+
+/// Follows the plan. Who waits for it is woken in the order in which waiting began.
+pub(crate) struct Plans {
+    plan: Arc<Mutex<Arc<Plan>>>,
+    changes: Follower,
 }
 
 /// Where one connector is and where it should be.
@@ -75,6 +83,26 @@ impl Plan {
     }
 }
 
+impl Plans {
+    /// The plan as it is, seen from now on.
+    pub(crate) fn look(&mut self) -> Arc<Plan> {
+        self.changes.catch_up();
+        Arc::clone(&self.plan.lock())
+    }
+
+    /// Waits until the plan was changed since the last look.
+    pub(crate) async fn changed(&mut self) {
+        self.changes.changed().await;
+    }
+
+    /// Waits for a plan of which something is so.
+    pub(crate) async fn wait_for(&mut self, is_so: impl Fn(&Plan) -> bool) {
+        while !is_so(&self.look()) {
+            self.changed().await;
+        }
+    }
+}
+
 impl Place {
     /// It should run there, and no other live node has it.
     pub(crate) fn is_turn_of(&self, node: Uuid) -> bool {
@@ -92,7 +120,8 @@ impl Cluster {
             members: Mutex::new(Members::new(counts_for / 2, now)),
             claims: Mutex::default(),
             changed: Notify::new(),
-            plan: watch::Sender::default(),
+            plan: Arc::default(),
+            replanned: Signal::default(),
         }
     }
 
@@ -132,13 +161,13 @@ impl Cluster {
     }
 
     /// Follows the plan.
-    pub(crate) fn follow(&self) -> watch::Receiver<Arc<Plan>> {
-        self.plan.subscribe()
+    pub(crate) fn follow(&self) -> Plans {
+        Plans { plan: Arc::clone(&self.plan), changes: self.replanned.follow() }
     }
 
     /// The plan as it is.
     pub(crate) fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan.borrow())
+        Arc::clone(&self.plan.lock())
     }
 
     /// Plans anew from what is known by now.
@@ -149,13 +178,12 @@ impl Cluster {
         let plan = self.planned(node, &members, now);
         node.metrics.control().nodes(plan.others + 1);
         drop(members);
-        self.plan.send_if_modified(|last| {
-            let differs = **last != plan;
-            if differs {
-                *last = Arc::new(plan);
-            }
-            differs
-        });
+        let mut last = self.plan.lock();
+        if **last != plan {
+            *last = Arc::new(plan);
+            drop(last);
+            self.replanned.give();
+        }
     }
 
     fn planned(&self, node: &Node, members: &Members, now: Duration) -> Plan {

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::activate::{CUT_OFF_AFTER, Supervisor, unwanted};
-use super::cluster::{Place, Plan};
+use super::cluster::{Place, Plan, Plans};
 use super::lease::{self, ACQUISITION_LIMIT, HeldLease, TakeError};
 use super::registry::{Node, Phase};
 use crate::management::Activation;
@@ -57,7 +56,7 @@ impl Supervisor {
         let mut waiting = Waiting { looked_at: node.clock.monotonic(), ..Waiting::default() };
         loop {
             let (place, older) = {
-                let plan = plans.borrow_and_update();
+                let plan = plans.look();
                 (plan.place(&id).cloned(), plan.older)
             };
             let now = node.clock.monotonic();
@@ -78,7 +77,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = unwanted(&node, self.seen.clone(), activation.revision) => return None,
-                changed = plans.changed() => if changed.is_err() { return None },
+                () = plans.changed() => {}
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
                     if self.is_orphaned(&mut waiting, &id).await {
                         self.keep_until = Some(node.clock.monotonic() + node.config.lease * KEEP_LEASES);
@@ -225,17 +224,14 @@ pub(super) async fn passed_on(node: Arc<Node>, id: Arc<str>, keep_until: Option<
     if let Some(until) = keep_until {
         tokio::time::sleep(until.saturating_sub(node.clock.monotonic())).await;
     }
-    let is_others = |plan: &Arc<Plan>| plan.place(&id).is_some_and(|place| !is_ours(place, &node, &id));
-    let mut plans = cluster.follow();
-    if plans.wait_for(is_others).await.is_err() {
-        std::future::pending().await
-    }
+    let is_others = |plan: &Plan| plan.place(&id).is_some_and(|place| !is_ours(place, &node, &id));
+    cluster.follow().wait_for(is_others).await;
 }
 
 /// Waits until the plan changes; for ever when there are no others.
-pub(super) async fn replanned(plans: Option<watch::Receiver<Arc<Plan>>>) {
-    let Some(mut plans) = plans else { return std::future::pending().await };
-    if plans.changed().await.is_err() {
-        std::future::pending().await
+pub(super) async fn replanned(plans: Option<Plans>) {
+    match plans {
+        Some(mut plans) => plans.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -62,4 +62,5 @@ pub use plan::Plan;
 pub use preview::preview;
 pub use progress::Progress;
 pub use run::{End, PipelineFailure, Run, Surroundings, run};
+pub(crate) use signal::{Follower, Signal};
 pub use traffic::Traffic;

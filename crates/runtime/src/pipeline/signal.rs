@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// Given again and again, and followed by many.
 #[derive(Debug, Default)]
-pub(super) struct Signal(Arc<Shared>);
+pub(crate) struct Signal(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -19,27 +19,32 @@ struct Shared {
 
 /// Sees whether a signal was given since it looked last.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(crate) struct Follower {
     shared: Arc<Shared>,
     seen: u64,
 }
 
 impl Signal {
     /// Wakes all who wait; who does not wait sees it later.
-    pub(super) fn give(&self) {
+    pub(crate) fn give(&self) {
         self.0.count.fetch_add(1, Ordering::SeqCst);
         self.0.given.notify_waiters();
     }
 
     /// Follows it from now on.
-    pub(super) fn follow(&self) -> Follower {
+    pub(crate) fn follow(&self) -> Follower {
         Follower { shared: Arc::clone(&self.0), seen: self.0.count.load(Ordering::SeqCst) }
     }
 }
 
 impl Follower {
+    /// Takes all that was given so far for seen.
+    pub(crate) fn catch_up(&mut self) {
+        self.seen = self.shared.count.load(Ordering::SeqCst);
+    }
+
     /// Waits until the signal was given since the last look. Waiting may be broken off.
-    pub(super) async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             let given = self.shared.given.notified();
             tokio::pin!(given);
