@@ -29,6 +29,8 @@ const REST_LIMIT: Duration = Duration::from_secs(300);
 const RUN_LIMIT: Duration = Duration::from_secs(3_600);
 /// A node closes within this much simulated time, and answers a question.
 const CLOSE_LIMIT: Duration = Duration::from_secs(60);
+/// A command that was given before the last fault is begun within this much simulated time.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(250);
 /// The most simulated time that faults go on for after the last event was written.
@@ -173,6 +175,10 @@ async fn close(world: &Arc<World>, doors: &[Open]) -> Result<(), String> {
 /// Waits until there is nothing left to do, and compares the accounts.
 async fn rest(world: &Arc<World>, doors: &[Open], ends_empty: bool) {
     let deadline = Instant::now() + REST_LIMIT;
+    if world.scenario.variants.operators.is_some() {
+        // What an operator asked for last is begun by then.
+        tokio::time::sleep(LAST_WORD).await;
+    }
     let is_done = || world.history.checkers(|checkers| checkers.iter().all(|checker| is_at_rest(checker, ends_empty)));
     let is_spread = || world.history.spread(|spread| spread.is_settled(world.history.at_ms())).unwrap_or(true);
     while !(is_done() && is_spread()) && Instant::now() < deadline {
@@ -182,6 +188,7 @@ async fn rest(world: &Arc<World>, doors: &[Open], ends_empty: bool) {
         for checker in checkers {
             let (missing, covered) = checker.outstanding();
             checker.came_to_rest(missing.is_empty() && covered);
+            checker.judge_parked();
         }
     });
     world.history.spread(|spread| spread.came_to_rest(world.history.at_ms()));
@@ -218,7 +225,6 @@ async fn compare(world: &Arc<World>, doors: &[Open], connector: usize) {
             world.history.checker(connector, |checker| checker.accounts(life, account));
         }
     }
-    world.history.checker(connector, Checker::judge_parked);
 }
 
 /// Compares what a node shows as parked. One that was cut off may need a moment to learn that it has lost a connector.

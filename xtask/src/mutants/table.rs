@@ -199,6 +199,82 @@ impl Key {
         noticed_by: Proof::Simulation,
     },
     Mutant {
+        name: "replay out of order",
+        file: "crates/runtime/src/pipeline/parked/lot.rs",
+        from: "let taken = index.line(key).into_iter().flat_map(|line| line.records.values()).take(records);",
+        to: "let taken = index.line(key).into_iter().flat_map(|line| line.records.values().rev()).take(records);",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "answer a drop and do not store it",
+        file: "crates/runtime/src/pipeline/parked/lot.rs",
+        from: "            self.stream.append(&mut index, &Happened::Dropped(body)).await?;
+",
+        to: "            drop(Happened::Dropped(body));
+",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "note as replayed what was not taken",
+        file: "crates/runtime/src/pipeline/replay.rs",
+        from: "                    Some(_) => {}
+",
+        to: "                    Some(_) => gone.push(parked.number.get()),
+",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "replay the payload before the edit",
+        file: "crates/runtime/src/pipeline/parked/lot.rs",
+        from: "let Some((place, _)) = parked.edited else {",
+        to: "let Some((place, _)) = parked.edited.filter(|_| false) else {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "free a key of which records are parked",
+        file: "crates/runtime/src/pipeline/replay.rs",
+        from: "        if !self.shared.parking.holds(key).await {",
+        to: "        if !self.shared.parking.holds(key).await || self.lane.0 < u32::MAX {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "hand over and keep the lease",
+        file: "crates/runtime/src/control/activate.rs",
+        from: "if fenced.is_cancelled() || lease.release().await == Released::Lost {",
+        to: "if fenced.is_cancelled() || !node.closing.is_cancelled() && { drop(lease); false } {",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "hand over without draining",
+        file: "crates/runtime/src/control/activate.rs",
+        from: "                    self.stop.cancel();
+                    lifecycle.reach(HostState::Deactivating, None).await;
+                    return self.wait_for_stop(task).await;",
+        to: "                    drop(task);
+                    return Ended::Stopped;",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "ignore the plan",
+        file: "crates/runtime/src/control/cluster.rs",
+        from: "self.node == Some(node) && self.holder.is_none_or(|holder| holder == node)",
+        to: "self.holder.is_none_or(|holder| holder == node)",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
+        name: "move nothing to a node that joins",
+        file: "crates/runtime/src/control/assign.rs",
+        from: "    if settled && !round.move_misplaced() {
+        round.move_one();
+    }
+",
+        to: "    if settled {
+        round.move_misplaced();
+    }
+",
+        noticed_by: Proof::Simulation,
+    },
+    Mutant {
         name: "skip the sync of a commit",
         file: "crates/log/src/engine.rs",
         from: ".durability(Some(sync))",
