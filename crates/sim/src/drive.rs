@@ -201,7 +201,7 @@ async fn rest(world: &Arc<World>, doors: &[Open], ends_empty: bool) {
 fn is_at_rest(checker: &Checker, ends_empty: bool) -> bool {
     let (missing, covered) = checker.outstanding();
     let replays = checker.replayed();
-    missing.is_empty() && covered && replays.replaying().is_empty() && !(ends_empty && !replays.standing().is_empty())
+    missing.is_empty() && covered && replays.replaying().is_empty() && (!ends_empty || replays.standing().is_empty())
 }
 
 /// Compares what nodes say of a connector with what was seen.

@@ -45,6 +45,12 @@ fn five_hundred_seeds_keep_every_promise() {
     assert!(sum(|outcome| outcome.counts.refused) > 20);
     assert!(sum(|outcome| outcome.counts.take_overs) > 200);
     assert!(outcomes.iter().any(|outcome| outcome.counts.take_over_permille_max > 1_000));
+    // Every third seed adds operators, or nodes that know of each other.
+    assert!(sum(|outcome| outcome.counts.commands) > 400);
+    assert!(sum(|outcome| outcome.counts.replayed) > 1_000);
+    assert!(sum(|outcome| outcome.counts.dropped) > 100);
+    assert!(sum(|outcome| outcome.counts.edited) > 20);
+    assert!(sum(|outcome| outcome.counts.handed_over) > 20);
     // Every history of a lease and of a checkpoint was found linearizable, or its seed had failed.
     assert!(sum(|outcome| outcome.counts.lease_operations) > 20_000);
     assert!(sum(|outcome| outcome.counts.checkpoint_operations) > 5_000);
