@@ -35,6 +35,8 @@ pub(crate) struct Spread {
     peace_ms: Option<u64>,
     /// Since when all is spread evenly.
     even_ms: Option<u64>,
+    /// Connectors that were released though all was spread evenly.
+    released: BTreeSet<usize>,
     is_over: bool,
     count: u64,
     violations: Vec<String>,
@@ -61,6 +63,7 @@ impl Spread {
             able_since: BTreeMap::new(),
             peace_ms: None,
             even_ms: None,
+            released: BTreeSet::new(),
             is_over: false,
             count: 0,
             violations: Vec::new(),
@@ -117,21 +120,30 @@ impl Spread {
             }
             (_, Fact::Able { node, is_able: true }) => {
                 self.able_since.entry(*node).or_insert(at_ms);
-                self.even_ms = None;
+                self.stirred();
             }
             (_, Fact::Able { node, .. }) => {
                 self.able_since.remove(node);
-                self.even_ms = None;
+                self.stirred();
             }
             (_, Fact::Fault { what: "no more faults", .. }) => self.peace_ms = Some(at_ms),
             _ => {}
         }
-        let is_even = self.peace_ms.is_some() && self.is_even();
+        let is_even = self.peace_ms.is_some() && self.is_even(at_ms);
         self.even_ms = if is_even { self.even_ms.or(Some(at_ms)) } else { None };
     }
 
+    /// A node came or went: things may move.
+    fn stirred(&mut self) {
+        self.even_ms = None;
+        self.released.clear();
+    }
+
     fn leased(&mut self, at_ms: u64, connector: usize, lease: Lease) {
-        let was_settled = self.is_settled(at_ms);
+        let was_settled = self.released.remove(&connector) || self.is_settled(at_ms);
+        if was_settled && lease.is_released {
+            self.released.insert(connector);
+        }
         let Some(known) = self.leases.get_mut(connector) else { return };
         let Some(last) = known.replace(lease.clone()) else { return };
         if last.holder == lease.holder {
@@ -175,10 +187,11 @@ impl Spread {
     }
 
     /// Every node is able, every connector is held, and no two nodes differ by more than one.
-    fn is_even(&self) -> bool {
+    fn is_even(&self, at_ms: u64) -> bool {
         let mut loads: BTreeMap<usize, usize> = (0..self.nodes).map(|node| (node, 0)).collect();
         for lease in &self.leases {
-            let Some(lease) = lease.as_ref().filter(|lease| !lease.is_released) else { return false };
+            let is_held = |lease: &&Lease| !lease.is_released && at_ms <= lease.since_ms + self.lease_ms;
+            let Some(lease) = lease.as_ref().filter(is_held) else { return false };
             *loads.entry(node_of(&lease.holder)).or_default() += 1;
         }
         let (least, most) = (loads.values().min(), loads.values().max());
@@ -254,13 +267,28 @@ mod tests {
     #[test]
     fn nothing_moves_once_all_is_even() {
         let mut spread = uneven();
-        for (at_ms, node, epoch, released) in
-            [(30, 0, 1, true), (40, 1, 2, false), (3_000, 1, 2, true), (3_001, 0, 3, false)]
-        {
-            spread.take_in(at_ms, Some(1), &lease(node, epoch, released));
+        spread.take_in(30, Some(1), &lease(0, 1, true));
+        for at_ms in [40, 900, 1_800, 2_400] {
+            spread.take_in(at_ms, Some(0), &lease(0, 1, false));
+            spread.take_in(at_ms, Some(1), &lease(1, 2, false));
         }
+        spread.take_in(2_500, Some(1), &lease(1, 2, true));
         assert_eq!(spread.violations(), &[] as &[String], "a release is no move");
+        spread.take_in(2_501, Some(1), &lease(0, 3, false));
+        assert_eq!(rules(&spread), ["rest"]);
+    }
+
+    #[test]
+    fn a_move_without_need_and_what_is_never_even_are_refused() {
+        let mut spread = uneven();
+        spread.take_in(30, Some(1), &lease(0, 1, true));
+        for at_ms in [40, 900, 1_800, 2_500] {
+            spread.take_in(at_ms, Some(0), &lease(0, 1, false));
+            spread.take_in(at_ms, Some(1), &lease(1, 2, false));
+        }
+        spread.take_in(2_600, Some(1), &lease(0, 3, false));
+        assert_eq!(rules(&spread), ["hand-over", "rest"]);
         spread.came_to_rest(9_000);
-        assert_eq!(rules(&spread), ["spread"]);
+        assert_eq!(rules(&spread), ["hand-over", "rest", "spread"]);
     }
 }
