@@ -137,7 +137,7 @@ pub struct Counts {
     pub dropped: u64,
     /// Edits of parked records.
     pub edited: u64,
-    /// Connectors that one node handed over to another after the last fault.
+    /// Connectors that one node handed over to another, in a drill or after the last fault.
     pub handed_over: u64,
 }
 

@@ -105,7 +105,7 @@ fn run_many(order: &Order) -> ExitCode {
         total.lease_operations, total.checkpoint_operations
     );
     println!(
-        "{} commands about parked records: {} replayed, {} dropped, {} edited; {} connectors handed over at the end",
+        "{} commands about parked records: {} replayed, {} dropped, {} edited; {} connectors handed over in order",
         total.commands, total.replayed, total.dropped, total.edited, total.handed_over
     );
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -15,7 +15,6 @@ use crate::check::{Account, Checker, Counts};
 use crate::history::{Fact, History};
 use crate::life::{Open, live, open, set_up};
 use crate::linear::{Verdict, judge};
-use crate::link::CALL_LATE_MS_MAX;
 use crate::operations::Register;
 use crate::operators::Staff;
 use crate::scenario::{Scenario, connector_id};
@@ -69,8 +68,7 @@ async fn drive(scenario: Scenario) -> Outcome {
     let begun = Instant::now();
     let seed = scenario.seed;
     let checkers = (0..scenario.connectors).map(|_| Checker::new(scenario.terms())).collect();
-    let times_ms = (scenario.lease_ms, if scenario.call_late_permille > 0 { CALL_LATE_MS_MAX } else { 0 });
-    let spread = scenario.variants.cluster.map(|_| Spread::new(scenario.connectors, scenario.nodes, times_ms));
+    let spread = scenario.variants.cluster.map(|_| Spread::new(&scenario));
     let history = Arc::new(History::new(checkers, spread));
     let world = World::new(scenario, Arc::clone(&history));
     let complaint = match tokio::time::timeout(RUN_LIMIT, live_through(&world)).await {
@@ -143,6 +141,10 @@ async fn live_through(world: &Arc<World>) -> Result<(), String> {
         tasks.spawn(Arc::clone(staff).work(operator));
     }
     write_events(Arc::clone(world)).await;
+    if let Some(staff) = &staff {
+        // Replays of all that is parked go through the last faults, too.
+        tasks.spawn(Arc::clone(staff).clear());
+    }
     tokio::time::sleep(Chance::of(world.scenario.seed, "end of war").millis(0, WAR_AFTER_MS_MAX)).await;
     tasks.shutdown().await;
     world.make_peace();

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Fact, Life};
 
+/// What calls to the store, and clocks that drift, add to four durations.
+const CALLS_MS: u64 = 200;
+
 /// What is judged here.
 #[derive(Debug)]
 pub(crate) struct Owners {
@@ -163,7 +166,7 @@ impl Owners {
     fn late_take_over(&mut self, at_ms: u64) -> Option<String> {
         let lease = self.lease.as_ref().filter(|_| self.is_drill)?;
         let age_ms = at_ms.saturating_sub(lease.since_ms);
-        if age_ms < self.leases_for(lease) * self.lease_ms
+        if age_ms < self.bound_ms(lease)
             || self.told == Some(lease.since_ms)
             || !self.someone_was_able_since(lease.since_ms)
         {
@@ -176,12 +179,12 @@ impl Owners {
         ))
     }
 
-    /// In so many of its durations a lease is taken over. A node that came or went shortly before is heard of only then.
-    fn leases_for(&self, lease: &Lease) -> u64 {
+    /// So long after it began a lease is taken over. A node that came or went shortly before is heard of only then.
+    fn bound_ms(&self, lease: &Lease) -> u64 {
         let since_ms = lease.since_ms.saturating_sub(self.lease_ms);
         let has_come = self.came.values().any(|at_ms| *at_ms >= since_ms);
         let has_gone = self.went.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
-        if self.is_cluster && (has_come || has_gone) { 4 } else { 2 }
+        if self.is_cluster && (has_come || has_gone) { 4 * self.lease_ms + CALLS_MS } else { 2 * self.lease_ms }
     }
 
     fn someone_was_able_since(&self, at_ms: u64) -> bool {

@@ -3,13 +3,17 @@
 //! | rule | what it refuses |
 //! | --- | --- |
 //! | spread | connectors that are not spread evenly within a bounded time after the last fault |
-//! | hand-over | after the last fault, a connector taken from a node that was able all the while and had not released it |
-//! | drain | after the last fault, a new owner that repeats what the one that handed over to it had confirmed |
+//! | hand-over | a connector taken from a node that was able all the while and had not released it |
+//! | drain | a new owner that repeats what the one that handed over to it had confirmed |
 //! | rest | a connector that moves again although all were spread evenly and no node came or went |
+//!
+//! Hand-over and drain hold where an able node can rely on the store: in drills, and after the last fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::Fact;
+use crate::link::CALL_LATE_MS_MAX;
+use crate::scenario::Scenario;
 
 /// After the last fault it takes so many leases, and so long besides, until all is spread: who took a connector in place
 /// of another keeps it for thirty leases, then one moves after the other, each being drained first.
@@ -21,12 +25,14 @@ const VIOLATIONS_MAX: usize = 10;
 /// What is judged here.
 #[derive(Debug)]
 pub(crate) struct Spread {
+    /// Only nodes fail, so what an able node does can be relied on at any time.
+    is_drill: bool,
     nodes: usize,
     lease_ms: u64,
     leases: Vec<Option<Lease>>,
     /// What each run confirmed, by connector and epoch.
     confirmed: BTreeMap<(usize, u64), BTreeSet<u64>>,
-    /// From which epoch each epoch of a connector was handed over, after the last fault.
+    /// From which epoch each epoch of a connector was handed over.
     handed_over: BTreeMap<(usize, u64), u64>,
     able_since: BTreeMap<usize, u64>,
     /// What was asked of the store during a fault may come about so much later.
@@ -51,9 +57,19 @@ struct Lease {
 }
 
 impl Spread {
-    /// So many connectors on so many nodes.
-    pub(crate) fn new(connectors: usize, nodes: usize, (lease_ms, late_ms): (u64, u64)) -> Self {
+    /// All connectors of a scenario.
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let late_ms = if scenario.call_late_permille > 0 { CALL_LATE_MS_MAX } else { 0 };
         Self {
+            is_drill: scenario.is_drill,
+            ..Self::of(scenario.connectors, scenario.nodes, (scenario.lease_ms, late_ms))
+        }
+    }
+
+    /// So many connectors on so many nodes.
+    fn of(connectors: usize, nodes: usize, (lease_ms, late_ms): (u64, u64)) -> Self {
+        Self {
+            is_drill: false,
             nodes,
             lease_ms,
             late_ms,
@@ -75,7 +91,7 @@ impl Spread {
         &self.violations
     }
 
-    /// How many connectors were handed over after the last fault.
+    /// How many connectors were handed over while the owner could rely on the store.
     pub(crate) fn handed_over(&self) -> u64 {
         self.count
     }
@@ -149,7 +165,7 @@ impl Spread {
         if last.holder == lease.holder {
             return;
         }
-        let was_able = self.is_peace_since(last.since_ms) && self.was_able_since(&last.holder, last.since_ms);
+        let was_able = self.is_calm_since(last.since_ms) && self.was_able_since(&last.holder, last.since_ms);
         if was_able && !last.is_released {
             self.violate(format!(
                 "hand-over: {} took connector {connector} from {}, which was able and had not released it",
@@ -178,8 +194,8 @@ impl Spread {
         }
     }
 
-    fn is_peace_since(&self, at_ms: u64) -> bool {
-        self.peace_ms.is_some_and(|since_ms| since_ms + self.late_ms <= at_ms)
+    fn is_calm_since(&self, at_ms: u64) -> bool {
+        self.is_drill || self.peace_ms.is_some_and(|since_ms| since_ms + self.late_ms <= at_ms)
     }
 
     fn was_able_since(&self, holder: &str, at_ms: u64) -> bool {
@@ -227,7 +243,7 @@ mod tests {
 
     /// Two nodes and two connectors, both on the first node, in peace.
     fn uneven() -> Spread {
-        let mut spread = Spread::new(2, 2, (1_000, 0));
+        let mut spread = Spread::of(2, 2, (1_000, 0));
         for node in [0, 1] {
             spread.take_in(0, None, &Fact::Able { node, is_able: true });
         }
