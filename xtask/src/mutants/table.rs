@@ -217,9 +217,10 @@ impl Key {
     Mutant {
         name: "note as replayed what was not taken",
         file: "crates/runtime/src/pipeline/replay.rs",
-        from: "                    Some(_) => {}
+        from: "                        let (record, went_alone) = (Some(record.clone()), batch.len() == 1);
 ",
-        to: "                    Some(_) => gone.push(parked.number.get()),
+        to: "                        gone.push(parked.number.get());
+                        let (record, went_alone) = (Some(record.clone()), batch.len() == 1);
 ",
         noticed_by: Proof::Simulation,
     },
