@@ -209,7 +209,7 @@ impl History {
             spread.take_in(at_ms, connector, &fact);
         }
         if !had || state.tail.len() < TAIL_MAX {
-            if state.tail.len() == std::env::var("SIM_TAIL").ok().and_then(|x| x.parse().ok()).unwrap_or(TAIL_MAX) {
+            if state.tail.len() == TAIL_MAX {
                 state.tail.pop_front();
             }
             state.tail.push_back((at_ms, connector, fact));
