@@ -74,7 +74,7 @@ impl Table {
     }
 }
 
-/// A catalogue of `table-sink`, and of `file-sink`, which has one lane.
+/// A catalogue of `table-sink`, of `plain-sink`, which keeps no position, and of `file-sink`, which has one lane.
 pub(crate) fn table_catalog() -> Catalog {
     let kind = |name, lanes| Kind {
         name,
@@ -89,18 +89,27 @@ pub(crate) fn table_catalog() -> Catalog {
         settings: Vec::new,
         connect,
     };
-    Catalog::new(vec![kind("table-sink", LaneSupport::Many), kind("file-sink", LaneSupport::One)])
+    let plain = Kind { connect: connect_plain, ..kind("plain-sink", LaneSupport::Many) };
+    Catalog::new(vec![kind("table-sink", LaneSupport::Many), kind("file-sink", LaneSupport::One), plain])
 }
 
 fn connect(_: &SettingsMap, context: &SinkContext) -> Result<Box<dyn Target>, SettingsErrors> {
-    Ok(Box::new(TableTarget(Table::of(&context.connector_id))))
+    Ok(Box::new(TableTarget { table: Table::of(&context.connector_id), keeps_position: true }))
 }
 
-struct TableTarget(Arc<Table>);
+fn connect_plain(_: &SettingsMap, context: &SinkContext) -> Result<Box<dyn Target>, SettingsErrors> {
+    Ok(Box::new(TableTarget { table: Table::of(&context.connector_id), keeps_position: false }))
+}
+
+struct TableTarget {
+    table: Arc<Table>,
+    keeps_position: bool,
+}
 
 impl Target for TableTarget {
     fn sink(&self, lane: Lane) -> Box<dyn Sink> {
-        Box::new(TableSink { table: Arc::clone(&self.0), lane: lane.0, session: None, asked: None, claimed: None })
+        let (table, keeps_position) = (Arc::clone(&self.table), self.keeps_position);
+        Box::new(TableSink { table, keeps_position, lane: lane.0, session: None, asked: None, claimed: None })
     }
 
     fn attempt_limit(&self, _: usize) -> Duration {
@@ -108,12 +117,13 @@ impl Target for TableTarget {
     }
 
     fn keeps_position(&self) -> bool {
-        true
+        self.keeps_position
     }
 }
 
 struct TableSink {
     table: Arc<Table>,
+    keeps_position: bool,
     lane: u32,
     session: Option<u64>,
     /// What was answered to the runtime.
@@ -124,6 +134,9 @@ struct TableSink {
 
 impl TableSink {
     fn claim(&mut self, state: &mut State, epoch: Epoch) -> Result<(), Failure> {
+        if !self.keeps_position {
+            return Ok(());
+        }
         let row = state.rows.entry(self.lane).or_default();
         match self.session {
             Some(session) if row.session == session && row.epoch == epoch.0 => return Ok(()),
@@ -172,6 +185,9 @@ impl Sink for TableSink {
     }
 
     async fn standing(&mut self) -> Result<Option<Position>, Failure> {
+        if !self.keeps_position {
+            return Ok(None);
+        }
         self.asked = self.table.state.lock().rows.get(&self.lane).and_then(|row| row.position);
         Ok(self.asked)
     }
