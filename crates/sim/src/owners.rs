@@ -16,6 +16,8 @@ use crate::history::{Fact, Life};
 
 /// What calls to the store, and clocks that drift, add to four durations.
 const CALLS_MS: u64 = 200;
+/// The longest that a node waits, by the default settings, before it starts a connector that has failed.
+const RESTART_WAIT_MS_MAX: u64 = 5_000;
 
 /// What is judged here.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ pub(crate) struct Owners {
     able: BTreeMap<usize, u64>,
     /// The last word on the connector is that it has failed.
     has_failed: bool,
+    /// Until when some node may wait for the time of a restart: nodes that do not follow each other wait although the
+    /// connector runs elsewhere meanwhile.
+    waits_until_ms: u64,
     /// Nodes that close in good order and hold the lease, undisturbed so far.
     closing: BTreeSet<usize>,
     /// Nodes know of each other.
@@ -76,6 +81,7 @@ impl Owners {
             crashed: BTreeSet::new(),
             able: BTreeMap::new(),
             has_failed: false,
+            waits_until_ms: 0,
             closing: BTreeSet::new(),
             is_cluster: false,
             came: BTreeMap::new(),
@@ -111,7 +117,10 @@ impl Owners {
             Fact::Offered { run, .. } | Fact::Tried { run, .. } => self.offered(run.life, run.epoch),
             Fact::Bookkeeping { event_type, .. } => {
                 match event_type.as_str() {
-                    "$conn-mngt-connector-failed" => self.has_failed = true,
+                    "$conn-mngt-connector-failed" => {
+                        self.has_failed = true;
+                        self.waits_until_ms = at_ms + RESTART_WAIT_MS_MAX;
+                    }
                     "$conn-mngt-connector-running" => self.has_failed = false,
                     _ => {}
                 }
@@ -165,7 +174,7 @@ impl Owners {
         if last.holder != lease.holder && !last.is_released {
             self.take_overs.count += 1;
             let lasted_ms = at_ms.saturating_sub(last.since_ms);
-            if self.is_drill && !self.has_failed && self.someone_was_able_since(last.since_ms) {
+            if self.is_drill && !self.waits_for_restart(&last) && self.someone_was_able_since(last.since_ms) {
                 let permille = lasted_ms * 1000 / self.lease_ms.max(1);
                 self.take_overs.longest_permille = self.take_overs.longest_permille.max(permille);
             }
@@ -175,7 +184,7 @@ impl Owners {
 
     /// In a drill, as long as some node is able the lease is never older than two of its durations.
     fn late_take_over(&mut self, at_ms: u64) -> Option<String> {
-        let lease = self.lease.as_ref().filter(|_| self.is_drill && !self.has_failed)?;
+        let lease = self.lease.as_ref().filter(|lease| self.is_drill && !self.waits_for_restart(lease))?;
         let age_ms = at_ms.saturating_sub(lease.since_ms);
         if age_ms < self.bound_ms(lease)
             || self.told == Some(lease.since_ms)
@@ -196,6 +205,10 @@ impl Owners {
         let has_come = self.came.values().any(|at_ms| *at_ms >= since_ms);
         let has_gone = self.went.iter().any(|(node, at_ms)| *node != lease.holder && *at_ms >= since_ms);
         if self.is_cluster && (has_come || has_gone) { 4 * self.lease_ms + CALLS_MS } else { 2 * self.lease_ms }
+    }
+
+    fn waits_for_restart(&self, lease: &Lease) -> bool {
+        self.has_failed || !self.is_cluster && lease.since_ms < self.waits_until_ms
     }
 
     fn someone_was_able_since(&self, at_ms: u64) -> bool {

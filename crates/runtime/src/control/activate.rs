@@ -161,16 +161,20 @@ impl Supervisor {
         reported.is_ok()
     }
 
-    /// After a failure, waits until it is time to try again; false when something else is wanted by then.
+    /// After a failure, waits until it is time to try again; false when something else is wanted by then, or when another
+    /// node runs the connector: should that one die, there is nothing to wait for.
     async fn wait_for_restart(&mut self, entity: &Entity, activation: &Activation) -> bool {
         let Some(facts) = entity.live() else { return false };
         let Some(at) = facts.next_restart else { return true };
         let longest = self.node.runner.restart_delay(&activation.settings, facts.failures.max(1));
         let wait = at.since(self.node.clock.now()).min(longest.unwrap_or_default());
+        let mut seen = self.seen.clone();
+        let runs_again = seen.wait_for(|entity| entity.live().is_none_or(|facts| facts.next_restart.is_none()));
         tokio::select! {
             biased;
             () = tokio::time::sleep(wait) => true,
             () = self.not_here(activation.revision) => false,
+            Ok(_) = runs_again => false,
         }
     }
 
