@@ -194,9 +194,11 @@ impl Replayed {
         self.parked.iter().filter(move |(_, parked)| parked.over.is_none() && parked.key == key)
     }
 
-    /// Whether a run knows of something that came about at a fact, in an epoch.
+    /// Whether a run knows of something that came about at a fact, in an epoch. Of what a later owner does it knows nothing,
+    /// whatever the node reads for others meanwhile.
     fn knows(&self, run: Run, (at, epoch): (usize, u64)) -> bool {
-        epoch == run.epoch || self.parked_read.get(&run.life).is_some_and(|read| at < *read)
+        let has_read = || self.parked_read.get(&run.life).is_some_and(|read| at < *read);
+        epoch == run.epoch || epoch < run.epoch && has_read()
     }
 
     fn tried(&self, run: Run, records: &[Tried]) -> Vec<String> {

@@ -231,7 +231,10 @@ impl Node {
 
     /// Cuts its way to the store until then.
     pub(crate) fn cut(&self, until: Instant) {
-        self.state.lock().cut_until = Some(until);
+        let mut state = self.state.lock();
+        // A shorter cut does not end a longer one: who waits for its end would wait though the node looks able.
+        state.cut_until = state.cut_until.max(Some(until));
+        drop(state);
         self.tell();
     }
 

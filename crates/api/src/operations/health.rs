@@ -1,5 +1,6 @@
 //! Owns health: alive, ready, and in detail.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,6 +17,8 @@ use crate::status::{self, Refusal};
 
 /// A store that has not answered within so long is told to be away.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Where many connectors stand may take longer to look up, in a store that answers.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Alive: whoever reads this is.
 pub(super) async fn live(query: QueryPairs) -> Result<Response, Refusal> {
@@ -33,7 +36,7 @@ pub(super) async fn ready(
     if let Some(away) = api.store.outage() {
         return Err(Refusal::unavailable(away_text(&away)));
     }
-    api.store.head().await.map_err(|error| Refusal::unavailable(error.to_string()))?;
+    within(STORE_TIMEOUT, api.store.head()).await.map_err(Refusal::unavailable)?;
     status::healthy(query.one("liveCode"))
 }
 
@@ -69,13 +72,15 @@ pub(super) async fn detail(State(OperationsApi { api, .. }): State<OperationsApi
 
 /// The end of the log and all connectors as the store has them, or why it did not tell.
 async fn ask(api: &Api) -> Result<(Option<Position>, Vec<ConnectorView>), String> {
-    let asked = async {
-        let head = api.store.head().await.map_err(|error| error.to_string())?;
-        let views = api.connectors.list(ListQuery::default()).await.map_err(|error| error.to_string())?;
-        Ok((head, views))
-    };
-    let late = |_| format!("the store has not answered within {} ms", STORE_TIMEOUT.as_millis());
-    tokio::time::timeout(STORE_TIMEOUT, asked).await.map_err(late)?
+    let head = within(STORE_TIMEOUT, api.store.head()).await?;
+    let views = within(LIST_TIMEOUT, api.connectors.list(ListQuery::default())).await?;
+    Ok((head, views))
+}
+
+/// What the store answers, or why it did not within the limit.
+async fn within<T, E: Display>(limit: Duration, asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    let late = |_| format!("the store has not answered within {} ms", limit.as_millis());
+    tokio::time::timeout(limit, asked).await.map_err(late)?.map_err(|error| error.to_string())
 }
 
 /// While the store is not there yet: the same body as ever, without connectors.

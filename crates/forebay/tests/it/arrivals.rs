@@ -15,8 +15,6 @@ pub(crate) struct Arrivals {
     problems: Vec<String>,
     last_position: u64,
     rewinds: u64,
-    epoch: u64,
-    stale: u64,
 }
 
 #[derive(Default)]
@@ -45,20 +43,6 @@ impl Arrivals {
             self.rewinds += 1;
         }
         self.last_position = position;
-    }
-
-    /// Whether a delivery of this epoch is to be taken: none of a newer one has come. Without an epoch it is.
-    pub(crate) fn admits(&mut self, epoch: Option<u64>) -> bool {
-        let Some(epoch) = epoch else { return true };
-        let admitted = epoch >= self.epoch;
-        self.epoch = self.epoch.max(epoch);
-        self.stale += u64::from(!admitted);
-        admitted
-    }
-
-    /// How many deliveries of an owner that had been replaced were refused.
-    pub(crate) fn stale(&self) -> u64 {
-        self.stale
     }
 
     /// A crash happened: repeats that follow are counted for it.

@@ -111,6 +111,7 @@ impl Fleet {
             ("http-more", json!({"ordering": "stream", "lanes": "2"})),
         ] {
             let receiver = Receiver::start().await;
+            receiver.fence();
             let mut settings = json!({
                 "instanceTypeName": "http-sink", "url": format!("http://{}/events", self.reach(receiver.address()).await),
                 "subscription:filter:scope": "stream", "subscription:filter:filterType": "prefix",
@@ -214,7 +215,7 @@ impl Fleet {
                     }
                     arrivals.assert_in_order();
                     let repeats: u64 = arrivals.repeats().iter().sum();
-                    println!("{id}: {events} events, {repeats} repeats, {} stale deliveries refused", arrivals.stale());
+                    println!("{id}: {events} events, {repeats} repeats, {} stale deliveries refused", receiver.stale());
                 }
                 Target::Table(table) => {
                     self.has_rows(table, events, limit).await;

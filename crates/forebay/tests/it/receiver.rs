@@ -178,13 +178,7 @@ impl Desk {
                 return response;
             }
             let (revision, position) = (number("esdb-record-stream-revision"), number("esdb-record-log-position"));
-            let epoch = parts.headers.get("forebay-epoch").map(|text| text.to_str().unwrap().parse().unwrap());
-            let mut arrivals = self.arrivals.lock().unwrap();
-            if arrivals.admits(epoch) {
-                arrivals.arrive(header("esdb-record-stream-id"), revision, position);
-            } else {
-                *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
-            }
+            self.arrivals.lock().unwrap().arrive(header("esdb-record-stream-id"), revision, position);
         }
         response
     }
