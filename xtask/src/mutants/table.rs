@@ -145,8 +145,8 @@ impl Key {
     Mutant {
         name: "take a lease that another node holds",
         file: "crates/runtime/src/control/lease.rs",
-        from: "if watch.stands_for(&standing, now) < lease.duration {",
-        to: "if watch.stands_for(&standing, now) < lease.duration / 4 {",
+        from: "if watch.stands_for(node, &standing) < lease.duration {",
+        to: "if watch.stands_for(node, &standing) < lease.duration / 4 {",
         noticed_by: Proof::Simulation,
     },
     Mutant {
@@ -166,7 +166,7 @@ impl Key {
     Mutant {
         name: "watch a foreign lease for too long",
         file: "crates/runtime/src/control/lease.rs",
-        from: "if watch.stands_for(&standing, now) < lease.duration {",
+        from: "if watch.stands_for(node, &standing) < lease.duration {",
         to: "if watch.stands_for(&standing, now) < lease.duration * 2 {",
         noticed_by: Proof::Simulation,
     },
@@ -272,7 +272,7 @@ impl Key {
     Mutant {
         name: "move nothing to a node that joins",
         file: "crates/runtime/src/control/assign.rs",
-        from: "    if settled && !round.move_misplaced() {
+        from: "    if settled && !round.move_misplaced() && !round.move_sibling() {
         round.move_one();
     }
 ",
